@@ -1,0 +1,426 @@
+r"""What is counted, and what is stored.
+
+    compression_rate = total / unique = sharing_rate / (1 - sparsity)
+
+total    weights the network uses, a shared one counted at every place
+nonzero  those of them that are not zero
+unique   free values that are stored and not zero: phi, not theta
+
+A tied weight of n slices in k groups is stored as its codebook and n labels of ceil(log2 k) bits.
+Equal values that are not tied are stored, and counted, one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from tyinglib.tying import TieSpec, tie, tie_specs
+
+FORMAT = "tyinglib-tied"
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Three counts of a model's parameters, and the rates made of them (Zhang et al. 2018, section 4).
+
+    Parameters
+    ----------
+    total, nonzero, unique
+        See the head of this file.
+
+    Examples
+    --------
+    >>> count = ParameterCount(total=100, nonzero=50, unique=10)
+    >>> count.sparsity, count.sharing_rate, count.compression_rate
+    (0.5, 5.0, 10.0)
+
+    Chapter: One idea.
+    """
+
+    total: int
+    nonzero: int
+    unique: int
+
+    @property
+    def sparsity(self) -> float:
+        """The share of weights that are zero."""
+        return 1 - self.nonzero / self.total if self.total else 0.0
+
+    @property
+    def sharing_rate(self) -> float:
+        """Non-zero weights to one free value."""
+        return self.nonzero / self.unique if self.unique else math.nan
+
+    @property
+    def compression_rate(self) -> float:
+        """All weights to one free value."""
+        return self.total / self.unique if self.unique else math.nan
+
+
+def count_parameters(model: nn.Module) -> ParameterCount:
+    """Count a model's parameters: all that it uses, those that are not zero, those that are free.
+
+    Parameters
+    ----------
+    model
+        Any module. Ties (`tyinglib.tie`) and one Parameter used at several places are seen;
+        equal values are not: they are free to differ at the next step.
+
+    Returns
+    -------
+    ParameterCount
+        Buffers are not parameters and are not counted.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(4, 3, bias=False)
+    >>> count_parameters(layer)
+    ParameterCount(total=12, nonzero=12, unique=12)
+    >>> _ = tie(layer, "weight", TieSpec([0, 0, 1, -1], dim=1))
+    >>> count_parameters(layer)
+    ParameterCount(total=12, nonzero=9, unique=6)
+
+    Chapter: One idea.
+    """
+    total = nonzero = unique = 0
+    seen: set[int] = set()
+    tied = {_original(name): (name, spec) for name, spec in tie_specs(model).items()}
+    for key, parameter in model.named_parameters(remove_duplicate=False):
+        used: Tensor = parameter.detach()
+        free = int(torch.count_nonzero(used))
+        if key in tied:
+            used = _attribute(model, tied[key][0]).detach()
+        total += used.numel()
+        nonzero += int(torch.count_nonzero(used))
+        if id(parameter) not in seen:
+            unique += free
+            seen.add(id(parameter))
+    return ParameterCount(total, nonzero, unique)
+
+
+def storage_bits(model: nn.Module, *, value_bits: int = 32) -> int:
+    """Bits that a model's state needs: every distinct value once, and the packed labels of its ties.
+
+    Parameters
+    ----------
+    model
+        Any module.
+    value_bits
+        Bits for one value, of a parameter or a buffer.
+
+    Returns
+    -------
+    int
+        ``free values * value_bits + sum over ties of n * ceil(log2 k)`` (k + 1 where slices are pruned).
+        `save_tied` writes this, padded to bytes, and a header.
+
+    Raises
+    ------
+    ValueError
+        If `value_bits` is not a positive integer.
+
+    Examples
+    --------
+    >>> layer = tie(nn.Linear(4, 3, bias=False), "weight", TieSpec([0, 0, 1, 1], dim=1))
+    >>> storage_bits(layer)  # 6 values of 32 bits, 4 labels of 1 bit
+    196
+
+    Chapter: One idea. Compare equation (1) of Han et al. (2016).
+    """
+    if isinstance(value_bits, bool) or not isinstance(value_bits, int) or value_bits < 1:
+        raise ValueError(f"value_bits must be a positive integer, got {value_bits!r}")
+    specs = tie_specs(model)
+    values, _ = _distinct(model, specs)
+    bits = sum(value.numel() for value in values.values()) * value_bits
+    return bits + sum(spec.labels.numel() * _label_bits(spec.labels) for spec in specs.values())
+
+
+def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
+    """Save a model so that shared values are stored once, in a safetensors file.
+
+    Parameters
+    ----------
+    model
+        Any module; its ``state_dict`` must hold tensors only.
+    path
+        Where to write. The file appears whole or not at all: it is written beside the target,
+        flushed to disk, then renamed.
+
+    Returns
+    -------
+    int
+        The file's size in bytes.
+
+    Raises
+    ------
+    ValueError
+        If the state holds something that is not a tensor. Nothing is written.
+    OSError
+        If the file cannot be written. What stood at `path` before still stands there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> layer = tie(nn.Linear(4, 3), "weight", TieSpec([0, 0, 1, 1], dim=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     size = save_tied(layer, f"{folder}/layer.safetensors")
+    ...     copy = load_tied(nn.Linear(4, 3), f"{folder}/layer.safetensors")
+    >>> torch.equal(copy.weight, layer.weight)
+    True
+
+    Chapter: One idea.
+    """
+    specs = tie_specs(model)
+    tensors, aliases = _distinct(model, specs)
+    ties = {}
+    for name, spec in specs.items():
+        packed, described = _pack(spec)
+        tensors[_labels_key(name)] = packed
+        ties[name] = described
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "ties": json.dumps(ties, sort_keys=True),
+        "aliases": json.dumps(aliases, sort_keys=True),
+    }
+    metadata["sha256"] = _digest(tensors, metadata)
+    data = safetensors.torch.save(tensors, metadata)
+    _write_atomically(Path(path), data)
+    return len(data)
+
+
+def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+    """Load what `save_tied` wrote: tie the model as the file says, then load its values strictly.
+
+    Parameters
+    ----------
+    model
+        The same architecture, untied, or tied in the same way. Parameters that the saved model used at
+        several places must be shared here too.
+    path
+        The file. No code in it is run.
+
+    Returns
+    -------
+    Module
+        The same module, tied, with the saved values bit for bit, on the device it was on.
+
+    Raises
+    ------
+    ValueError
+        If the file is cut short, altered, not written by `save_tied`, or does not fit the model in
+        names, shapes, dtypes, ties or sharing. The model is left as it was.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    See `save_tied`.
+
+    Chapter: One idea.
+    """
+    path = Path(path)
+    tensors, metadata = _read(path)
+    try:
+        described: dict[str, dict[str, Any]] = json.loads(metadata["ties"])
+        aliases: dict[str, str] = json.loads(metadata["aliases"])
+        specs = {name: _unpack(tensors.pop(_labels_key(name)), tied) for name, tied in described.items()}
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged: its ties cannot be read ({error!r})") from error
+    _check_fit(model, tensors, specs, aliases, path)
+    present = tie_specs(model)
+    for name, spec in specs.items():
+        if name not in present:
+            prefix, _, weight = name.rpartition(".")
+            tie(model.get_submodule(prefix), weight, spec)
+    state = {alias: tensors[kept] for alias, kept in aliases.items()} | tensors
+    state |= {_labels_key(name): spec.labels for name, spec in specs.items()}
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+# Names in a state_dict: the weight "0.weight" is kept as a codebook and as labels.
+
+
+def _original(name: str) -> str:
+    prefix, _, weight = name.rpartition(".")
+    return f"{prefix}.parametrizations.{weight}.original".lstrip(".")
+
+
+def _labels_key(name: str) -> str:
+    prefix, _, weight = name.rpartition(".")
+    return f"{prefix}.parametrizations.{weight}.0.labels".lstrip(".")
+
+
+def _attribute(model: nn.Module, name: str) -> Tensor:
+    prefix, _, weight = name.rpartition(".")
+    value: Tensor = getattr(model.get_submodule(prefix), weight)
+    return value
+
+
+def _distinct(model: nn.Module, specs: dict[str, TieSpec]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The state without labels, a shared tensor once; and which names are other names of which."""
+    labels = {_labels_key(name) for name in specs}
+    values: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first: dict[int, str] = {}
+    for key, value in model.state_dict(keep_vars=True).items():
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"the state of the model holds {key!r} of type {type(value).__name__}; "
+                "only tensors can be stored: register it as a buffer or leave it out"
+            )
+        if key in labels:
+            continue
+        if id(value) in first:
+            aliases[key] = first[id(value)]
+        else:
+            first[id(value)] = key
+            values[key] = value
+    return values, aliases
+
+
+# Labels as bits. With pruned slices, -1 becomes 0 and the groups count from 1.
+
+
+def _label_bits(labels: Tensor) -> int:
+    shift = int(labels.min() < 0)
+    return int(labels.max() + shift).bit_length()
+
+
+def _pack(spec: TieSpec) -> tuple[Tensor, dict[str, Any]]:
+    labels = spec.labels.cpu().flatten().numpy()
+    shift = int(labels.min() < 0)
+    width = _label_bits(spec.labels)
+    bits = (labels[:, None] + shift) >> np.arange(width) & 1
+    packed = torch.from_numpy(np.packbits(bits.astype(np.uint8)))
+    return packed, {"shape": list(spec.labels.shape), "dim": spec.dim, "bits": width, "shift": shift}
+
+
+def _unpack(packed: Tensor, described: dict[str, Any]) -> TieSpec:
+    shape, width, shift = described["shape"], described["bits"], described["shift"]
+    count = math.prod(shape)
+    if packed.dtype != torch.uint8 or packed.numel() != -(-count * width // 8):
+        raise ValueError(f"the labels of a tie are damaged: {packed.numel()} bytes for {count} labels")
+    bits = np.unpackbits(packed.numpy(), count=count * width).reshape(count, width)
+    labels = bits.astype(np.int64) @ (1 << np.arange(width, dtype=np.int64)) - shift
+    return TieSpec(labels.reshape(shape), described["dim"])
+
+
+# The file.
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """A hash of everything that is loaded: safetensors itself notices a short file, not a flipped bit."""
+    digest = hashlib.sha256()
+    for key in ("format", "version", "ties", "aliases"):
+        digest.update(f"{key}={metadata[key]}\n".encode())
+    for key in sorted(tensors):
+        value = tensors[key]
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    data = path.read_bytes()
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no safetensors file, or was cut short ({error}); save the model again") from error
+    metadata = header.get("__metadata__", {})
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} was not written by save_tied; load it with safetensors.torch.load_model")
+    if metadata.get("version") != VERSION:
+        raise ValueError(
+            f"{path} has version {metadata.get('version')!r}, this tyinglib reads {VERSION!r}; "
+            "install the tyinglib that wrote it"
+        )
+    missing = {"ties", "aliases", "sha256"} - metadata.keys()
+    if missing or metadata["sha256"] != _digest(tensors, metadata):
+        raise ValueError(f"{path} was altered or damaged after it was written; save the model again")
+    return tensors, metadata
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # the rename itself must reach the disk too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _check_fit(
+    model: nn.Module,
+    tensors: dict[str, Tensor],
+    specs: dict[str, TieSpec],
+    aliases: dict[str, str],
+    path: Path,
+) -> None:
+    """Compare everything before anything is changed."""
+    present = tie_specs(model)
+    extra = sorted(present.keys() - specs.keys())
+    if extra:
+        raise ValueError(f"{extra[0]!r} is tied in the model, but not in {path}; untie it first")
+    expected, shared = _distinct(model, present)
+    for name, spec in specs.items():
+        if name in present:
+            if present[name] != spec:
+                raise ValueError(f"{name!r} is tied otherwise in the model than in {path}; untie it first")
+            continue
+        weight = expected.pop(name, None)
+        if weight is None:
+            raise ValueError(f"{path} ties {name!r}, which the model does not have")
+        shape = list(weight.shape)
+        if spec.dim is None:
+            fits, codebook = list(spec.labels.shape) == shape, [spec.n_groups]
+        else:
+            fits = -len(shape) <= spec.dim < len(shape) and shape[spec.dim] == len(spec.labels)
+            codebook = shape
+            if fits:
+                codebook[spec.dim] = spec.n_groups
+        if not fits:
+            raise ValueError(f"{path} ties {name!r} by {spec}, which does not fit its shape {tuple(weight.shape)}")
+        expected[_original(name)] = weight.new_empty(codebook)
+    if shared != aliases:
+        odd = sorted(shared.items() ^ aliases.items())[0]
+        where = "the model" if odd in shared.items() else str(path)
+        raise ValueError(f"{odd[0]!r} and {odd[1]!r} are one parameter in {where} only; share them alike")
+    if expected.keys() != tensors.keys():
+        raise ValueError(
+            f"{path} does not fit the model: it lacks {sorted(expected.keys() - tensors.keys())} "
+            f"and has {sorted(tensors.keys() - expected.keys())} too many"
+        )
+    for key, value in tensors.items():
+        want = expected[key]
+        if value.shape != want.shape or value.dtype != want.dtype:
+            raise ValueError(
+                f"{key!r} is {tuple(value.shape)} {value.dtype} in {path}, but {tuple(want.shape)} "
+                f"{want.dtype} in the model; build the model as it was saved, or convert it with .to()"
+            )

@@ -1,0 +1,366 @@
+r"""A tie is a linear map: theta = S phi.
+
+theta  the weights a network uses         phi  the free values, the *codebook*
+S      the selection matrix, one row a weight, one column a free value, every row a single 1
+       (or no 1 at all: that weight is pruned, it stays zero)
+
+S is never built for work. It is kept as *labels*: ``labels[i] = j`` says that slice i uses value j,
+``-1`` that it is pruned. Four maps are all that a tie needs:
+
+    expand       phi   -> S phi                 the weights that are used
+    pull_back    g     -> S^T g                 the gradient: contributions add up
+    group_means  theta -> (S^T S)^-1 S^T theta  the codebook nearest to given weights
+    project      theta -> S (S^T S)^-1 S^T theta  the nearest tied weights (orthogonal projection)
+
+``dim`` says what one label stands for. An integer: a whole slice of the weight along that dimension
+(``dim=1`` of a `torch.nn.Linear` weight of shape (out, in): one input neuron). ``None``: one single
+entry, and the labels have the weight's own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Labels = Tensor | np.ndarray | Sequence[int]
+
+PRUNED = -1
+
+
+def check_labels(labels: Labels) -> Tensor:
+    """Labels as an int64 tensor, after checking that they describe a selection matrix.
+
+    Parameters
+    ----------
+    labels
+        Integers 0..k-1, each used at least once; -1 for a pruned slice. Any shape but empty.
+
+    Returns
+    -------
+    Tensor
+        Of dtype int64, a copy on the device it came from.
+
+    Raises
+    ------
+    ValueError
+        If the labels are empty, are not integers, go below -1, or skip a group.
+
+    Examples
+    --------
+    >>> check_labels([0, 1, 0, -1])
+    tensor([ 0,  1,  0, -1])
+    >>> check_labels([0, 2, 2])
+    Traceback (most recent call last):
+    ...
+    ValueError: labels must use every group 0..2, but group 1 is empty; number the groups without gaps
+
+    Chapter: One idea.
+    """
+    try:
+        tensor = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"labels must be integers in a tensor, an array or a sequence, got {labels!r}") from error
+    if tensor.numel() == 0:
+        raise ValueError("labels must name at least one slice, got none")
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"labels must be integers, got dtype {tensor.dtype}; convert them with .long()")
+    tensor = tensor.detach().to(torch.int64, copy=True)
+    low, high = int(tensor.min()), int(tensor.max())
+    if low < PRUNED:
+        raise ValueError(f"labels must be 0..k-1, or -1 for pruned, got {low}")
+    if high >= tensor.numel():
+        raise ValueError(
+            f"labels name group {high}, but {tensor.numel()} slices fill at most groups "
+            f"0..{tensor.numel() - 1}; number the groups without gaps"
+        )
+    sizes = torch.bincount(tensor[tensor >= 0].flatten(), minlength=high + 1)
+    if (sizes == 0).any():
+        empty = int((sizes == 0).nonzero()[0])
+        raise ValueError(
+            f"labels must use every group 0..{high}, but group {empty} is empty; number the groups without gaps"
+        )
+    return tensor
+
+
+def group_sizes(labels: Labels) -> Tensor:
+    """How many slices each group has: the diagonal of S^T S.
+
+    Returns
+    -------
+    Tensor
+        (k,) of dtype int64. Pruned slices are in no group.
+
+    Raises
+    ------
+    ValueError
+        If the labels are bad (`check_labels`).
+
+    Examples
+    --------
+    >>> group_sizes([0, 1, 0, -1])
+    tensor([2, 1])
+
+    Chapter: One idea.
+    """
+    labels = check_labels(labels)
+    return torch.bincount(labels[labels >= 0])
+
+
+def selection_matrix(labels: Labels, *, sparse: bool = False, dtype: torch.dtype | None = None) -> Tensor:
+    """S itself, to look at: S[i, j] = 1 where slice i uses group j.
+
+    Parameters
+    ----------
+    labels
+        (n,) integers, or the shape of a weight whose entries are tied one by one (read row by row).
+    sparse
+        A sparse COO tensor with n entries at most, instead of n * k numbers.
+    dtype
+        Default: torch's default dtype.
+
+    Returns
+    -------
+    Tensor
+        (n, k).
+
+    Raises
+    ------
+    ValueError
+        If the labels are bad (`check_labels`).
+
+    Examples
+    --------
+    >>> selection_matrix([0, 1, 0, -1])
+    tensor([[1., 0.],
+            [0., 1.],
+            [1., 0.],
+            [0., 0.]])
+
+    Chapter: One idea.
+    """
+    labels = check_labels(labels).flatten()
+    rows = (labels >= 0).nonzero().flatten()
+    columns = labels[rows]
+    ones = torch.ones(len(rows), dtype=dtype or torch.get_default_dtype(), device=labels.device)
+    shape = (len(labels), _count(labels))
+    matrix = torch.sparse_coo_tensor(
+        torch.stack([rows, columns]), ones, shape, check_invariants=True, is_coalesced=True
+    )
+    return matrix if sparse else matrix.to_dense()
+
+
+def expand(codebook: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
+    """The weights that are used: theta = S phi.
+
+    Parameters
+    ----------
+    codebook
+        phi, with k slices along `dim`; for ``dim=None`` of shape (k,).
+    labels
+        (n,) integers; for ``dim=None`` of the weight's shape.
+    dim
+        The dimension along which slices are tied; None ties single entries.
+
+    Returns
+    -------
+    Tensor
+        With n slices along `dim`, of the codebook's dtype and device. Pruned slices are zero.
+        Differentiable: the gradient with respect to the codebook is `pull_back` of the incoming one.
+
+    Raises
+    ------
+    ValueError
+        If the labels are bad, or the codebook has not one slice a group.
+
+    Examples
+    --------
+    >>> expand(torch.tensor([5.0, 7.0]), [0, 1, 0, -1])
+    tensor([5., 7., 5., 0.])
+
+    Chapter: One idea, equation (1).
+    """
+    labels = _labels_for(codebook, labels, dim)
+    groups = _count(labels)
+    size = codebook.numel() if dim is None else codebook.shape[dim]
+    if (dim is None and codebook.ndim != 1) or size != groups:
+        raise ValueError(
+            f"codebook must have {groups} slices along dim {dim}, one a group, got shape {tuple(codebook.shape)}"
+        )
+    return _expand(codebook, labels, dim)
+
+
+def pull_back(grad: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
+    """The gradient of the codebook: S^T g, the sum of the gradients of a group's members.
+
+    Parameters
+    ----------
+    grad
+        Anything of the weight's shape, with n slices along `dim`.
+    labels, dim
+        As in `expand`.
+
+    Returns
+    -------
+    Tensor
+        With k slices along `dim`, of the same dtype and device.
+
+    Raises
+    ------
+    ValueError
+        If the labels are bad or do not fit `grad`.
+
+    Examples
+    --------
+    >>> pull_back(torch.tensor([1.0, 10.0, 100.0, 1000.0]), [0, 1, 0, -1])
+    tensor([101.,  10.])
+
+    Chapter: One idea, equation (2).
+    """
+    labels = _labels_for(grad, labels, dim, sliced=True)
+    return _pull_back(grad, labels, dim, _count(labels))
+
+
+def group_means(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
+    """The codebook nearest to given weights: argmin over phi of ||S phi - theta||^2, the group means.
+
+    Parameters
+    ----------
+    weight
+        theta, with n slices along `dim`.
+    labels, dim
+        As in `expand`.
+
+    Returns
+    -------
+    Tensor
+        With k slices along `dim`. float16 and bfloat16 are averaged in float32.
+
+    Raises
+    ------
+    ValueError
+        If the labels are bad or do not fit the weight.
+
+    Examples
+    --------
+    >>> group_means(torch.tensor([1.0, 10.0, 3.0, 9.0]), [0, 1, 0, -1])
+    tensor([ 2., 10.])
+
+    Chapter: One idea, equation (3).
+    """
+    labels = _labels_for(weight, labels, dim, sliced=True)
+    return _group_means(weight, labels, dim)
+
+
+def project(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
+    """The nearest tied weights: S (S^T S)^-1 S^T theta, each slice replaced by its group's mean.
+
+    Parameters
+    ----------
+    weight
+        theta, with n slices along `dim`.
+    labels, dim
+        As in `expand`.
+
+    Returns
+    -------
+    Tensor
+        Of the weight's shape, dtype and device. Pruned slices are zero. Projecting twice changes
+        nothing but rounding.
+
+    Raises
+    ------
+    ValueError
+        If the labels are bad or do not fit the weight.
+
+    Examples
+    --------
+    >>> project(torch.tensor([1.0, 10.0, 3.0, 9.0]), [0, 1, 0, -1])
+    tensor([ 2., 10.,  2.,  0.])
+
+    Chapter: One idea, equation (3).
+    """
+    labels = _labels_for(weight, labels, dim, sliced=True)
+    return _expand(_group_means(weight, labels, dim), labels, dim)
+
+
+# The same maps for labels that were checked before: a tied layer calls these at every step.
+
+
+def _count(labels: Tensor) -> int:
+    return int(labels.max()) + 1
+
+
+def _expand(codebook: Tensor, labels: Tensor, dim: int | None) -> Tensor:
+    if codebook.numel() == 0:  # everything pruned: nothing to select from
+        shape = list(labels.shape) if dim is None else list(codebook.shape)
+        if dim is not None:
+            shape[dim] = len(labels)
+        return codebook.new_zeros(shape) + codebook.sum()  # the sum of nothing is 0, and keeps autograd's graph
+    index = labels.clamp(min=0).flatten()
+    theta = codebook.index_select(0 if dim is None else dim, index)
+    pruned = labels < 0
+    if dim is None:
+        theta = theta.view(labels.shape)
+    else:
+        pruned = _along(pruned, dim, theta.ndim)
+    # masked_fill, not a product with 0: a NaN in the codebook must not leak into pruned slices
+    return theta.masked_fill(pruned, 0)
+
+
+def _pull_back(grad: Tensor, labels: Tensor, dim: int | None, groups: int) -> Tensor:
+    if dim is None:
+        grad, labels, dim = grad.flatten(), labels.flatten(), 0
+    # pruned slices are added to a group of their own, which is then cut off
+    index = torch.where(labels < 0, groups, labels)
+    shape = list(grad.shape)
+    shape[dim] = groups + 1
+    total = grad.new_zeros(shape).index_add(dim, index, grad)
+    return total.narrow(dim, 0, groups)
+
+
+def _group_means(weight: Tensor, labels: Tensor, dim: int | None) -> Tensor:
+    wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+    sums = _pull_back(wide, labels, dim, _count(labels))
+    sizes = torch.bincount(labels[labels >= 0]).to(sums.dtype)
+    if dim is not None:
+        sizes = _along(sizes, dim, sums.ndim)
+    return (sums / sizes).to(weight.dtype)
+
+
+def _along(vector: Tensor, dim: int, ndim: int) -> Tensor:
+    """A vector shaped to broadcast along `dim` of a tensor with `ndim` dimensions."""
+    shape = [1] * ndim
+    shape[dim] = -1
+    return vector.view(shape)
+
+
+def _labels_for(tensor: Tensor, labels: Labels, dim: int | None, *, sliced: bool = False) -> Tensor:
+    """Checked labels on the tensor's device; with `sliced`, also checked to fit its shape."""
+    checked = check_labels(labels).to(tensor.device)
+    if dim is None:
+        if sliced and checked.shape != tensor.shape:
+            raise ValueError(
+                f"with dim=None every entry has its own label: labels must have the weight's shape "
+                f"{tuple(tensor.shape)}, got {tuple(checked.shape)}"
+            )
+        return checked
+    if not isinstance(dim, int) or isinstance(dim, bool):
+        raise ValueError(f"dim must be an integer or None, got {dim!r}")
+    if not -tensor.ndim <= dim < tensor.ndim:
+        raise ValueError(
+            f"dim must be in {-tensor.ndim}..{tensor.ndim - 1} for a weight of shape {tuple(tensor.shape)}, got {dim}"
+        )
+    if checked.ndim != 1:
+        raise ValueError(
+            f"labels along dim {dim} must be one-dimensional, one a slice, got shape "
+            f"{tuple(checked.shape)}; to tie single entries use dim=None"
+        )
+    if sliced and len(checked) != tensor.shape[dim]:
+        raise ValueError(
+            f"a weight of shape {tuple(tensor.shape)} has {tensor.shape[dim]} slices along dim {dim}, "
+            f"but there are {len(checked)} labels"
+        )
+    return checked

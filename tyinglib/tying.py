@@ -1,0 +1,255 @@
+r"""Tie a weight of a module: weight = expand(codebook, labels), that is theta = S phi.
+
+The layer keeps its class and its forward. What it stores is the codebook (the only Parameter) and the
+labels (a buffer); the weight is expanded whenever it is read, so the codebook's gradient is S^T g by
+autograd. The mechanism is `torch.nn.utils.parametrize`.
+
+Tie first, then build the optimizer; wrap in DistributedDataParallel last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tyinglib import selection
+from tyinglib.selection import Labels
+
+
+@dataclass(frozen=True, eq=False)
+class TieSpec:
+    """Which slices of a weight share one value: the labels of a selection matrix, and their dimension.
+
+    Parameters
+    ----------
+    labels
+        (n,) integers 0..k-1, each used; -1 for a pruned slice. With ``dim=None``, of the weight's shape.
+    dim
+        The dimension of the weight along which a slice is taken: 1 for the inputs of a
+        `torch.nn.Linear` or a convolution, 0 for their outputs, None for single entries.
+
+    Raises
+    ------
+    ValueError
+        If the labels do not describe a selection matrix (`selection.check_labels`), or do not fit `dim`.
+
+    Examples
+    --------
+    >>> spec = TieSpec([0, 0, 1, -1], dim=1)
+    >>> spec
+    TieSpec(n=4, n_groups=2, pruned=1, dim=1)
+    >>> spec == TieSpec([0, 0, 1, -1], dim=1)
+    True
+
+    Chapter: One idea.
+    """
+
+    labels: Tensor
+    dim: int | None
+
+    def __init__(self, labels: Labels, dim: int | None) -> None:
+        if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int)):
+            raise ValueError(f"dim must be an integer or None, got {dim!r}")
+        checked = selection.check_labels(labels)
+        if dim is not None and checked.ndim != 1:
+            raise ValueError(
+                f"labels along dim {dim} must be one-dimensional, one a slice, got shape "
+                f"{tuple(checked.shape)}; to tie single entries use dim=None"
+            )
+        object.__setattr__(self, "labels", checked)
+        object.__setattr__(self, "dim", dim)
+
+    @property
+    def n_groups(self) -> int:
+        """k, the number of free slices."""
+        return int(self.labels.max()) + 1
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TieSpec):
+            return NotImplemented
+        return self.dim == other.dim and torch.equal(self.labels.cpu(), other.labels.cpu())
+
+    def __hash__(self) -> int:
+        return hash((self.dim, self.labels.shape, self.n_groups))
+
+    def __repr__(self) -> str:
+        pruned = int((self.labels < 0).sum())
+        return f"TieSpec(n={self.labels.numel()}, n_groups={self.n_groups}, pruned={pruned}, dim={self.dim})"
+
+
+class Tie(nn.Module):
+    """The parametrization that `tie` registers: codebook -> weight.
+
+    Its `right_inverse` is the group mean, so assigning any weight to a tied layer stores the nearest
+    tied one.
+
+    Examples
+    --------
+    >>> Tie(TieSpec([0, 0, 1], dim=0))(torch.tensor([5.0, 7.0]))
+    tensor([5., 5., 7.])
+
+    Chapter: One idea.
+    """
+
+    labels: Tensor
+
+    def __init__(self, spec: TieSpec) -> None:
+        super().__init__()
+        self.dim = spec.dim
+        self.register_buffer("labels", spec.labels.clone())
+
+    def forward(self, codebook: Tensor) -> Tensor:
+        """S phi: the weight that the layer uses."""
+        return selection._expand(codebook, self.labels, self.dim)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The codebook nearest to a weight."""
+        return selection.group_means(weight, self.labels, dim=self.dim)
+
+    def extra_repr(self) -> str:
+        """The groups, for print(model)."""
+        return repr(TieSpec(self.labels, self.dim))
+
+
+def tie(module: nn.Module, name: str, spec: TieSpec) -> nn.Module:
+    """Tie the parameter `name` of `module`: store one slice a group, start at the group means.
+
+    Parameters
+    ----------
+    module
+        Any module that owns the parameter: for a `torch.nn.Sequential`, one of its layers.
+    name
+        The parameter's name, for example ``"weight"``.
+    spec
+        The groups.
+
+    Returns
+    -------
+    Module
+        The same module. Its ``state_dict`` now holds ``parametrizations.<name>.original`` (the codebook)
+        and ``parametrizations.<name>.0.labels``. The gradient is cleared. Build the optimizer afterwards.
+
+    Raises
+    ------
+    ValueError
+        If `name` is no floating-point parameter of the module, is tied or parametrized already, holds
+        NaN or infinite values, or does not fit the spec. The module is left as it was.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(4, 3, bias=False)
+    >>> _ = tie(layer, "weight", TieSpec([0, 0, 1, -1], dim=1))
+    >>> layer.weight.shape, [p.shape for p in layer.parameters()]
+    (torch.Size([3, 4]), [torch.Size([3, 2])])
+
+    Chapter: One idea. Method: Zhang et al. (ICLR 2018), section 3.3, for groups found by GrOWL.
+    """
+    weight = _own_parameter(module, name)
+    selection._labels_for(weight, spec.labels, spec.dim, sliced=True)
+    if not torch.isfinite(weight).all():
+        raise ValueError(
+            f"{name!r} holds NaN or infinite values, whose group means mean nothing; "
+            "find where training diverged before tying"
+        )
+    grad, weight.grad = weight.grad, None  # the old gradient has the old shape
+    try:
+        parametrize.register_parametrization(module, name, Tie(spec).to(weight.device))
+    except Exception:
+        weight.grad = grad
+        raise
+    return module
+
+
+def untie(module: nn.Module, name: str) -> nn.Module:
+    """Undo `tie`: every slice gets its own copy of its group's value and is free again.
+
+    Parameters
+    ----------
+    module, name
+        As given to `tie`.
+
+    Returns
+    -------
+    Module
+        The same module, computing the same outputs. The gradient is cleared. Build the optimizer afterwards.
+
+    Raises
+    ------
+    ValueError
+        If the parameter is not tied. The module is left as it was.
+
+    Examples
+    --------
+    >>> layer = tie(nn.Linear(4, 3), "weight", TieSpec([0, 0, 1, 1], dim=1))
+    >>> untie(layer, "weight").weight.shape, type(layer).__name__
+    (torch.Size([3, 4]), 'Linear')
+
+    Chapter: One idea.
+    """
+    if _tie_of(module, name) is None:
+        raise ValueError(f"{name!r} of {type(module).__name__} is not tied; tie_specs(model) lists what is")
+    module.parametrizations[name].original.grad = None  # type: ignore[union-attr, index]
+    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    return module
+
+
+def tie_specs(model: nn.Module) -> dict[str, TieSpec]:
+    """Every tie in a model, by the dotted name of the weight.
+
+    Parameters
+    ----------
+    model
+        Any module.
+
+    Returns
+    -------
+    dict[str, TieSpec]
+        A dict such as ``{"0.weight": TieSpec(...)}``, empty for an untied model.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    >>> _ = tie(model[0], "weight", TieSpec([0, 0, 1, 1], dim=1))
+    >>> tie_specs(model)
+    {'0.weight': TieSpec(n=4, n_groups=2, pruned=0, dim=1)}
+
+    Chapter: One idea.
+    """
+    specs = {}
+    for prefix, module in model.named_modules():
+        for name in getattr(module, "parametrizations", {}):
+            found = _tie_of(module, name)
+            if found is not None:
+                dotted = f"{prefix}.{name}" if prefix else name
+                specs[dotted] = TieSpec(found.labels, found.dim)
+    return specs
+
+
+def _tie_of(module: nn.Module, name: str) -> Tie | None:
+    if not parametrize.is_parametrized(module, name):
+        return None
+    chain = module.parametrizations[name]  # type: ignore[index]
+    return chain[0] if len(chain) == 1 and isinstance(chain[0], Tie) else None
+
+
+def _own_parameter(module: nn.Module, name: str) -> nn.Parameter:
+    if _tie_of(module, name) is not None:
+        raise ValueError(f"{name!r} of {type(module).__name__} is tied already; untie it first")
+    if parametrize.is_parametrized(module, name):
+        raise ValueError(
+            f"{name!r} of {type(module).__name__} has another parametrization; remove it first with "
+            "torch.nn.utils.parametrize.remove_parametrizations"
+        )
+    own = {key for key, value in module._parameters.items() if value is not None}
+    if name not in own:
+        hint = f"its own parameters are {sorted(own)}"
+        if "." in name:
+            hint = "give the layer that owns it, for example model[0], and the bare name"
+        raise ValueError(f"{type(module).__name__} has no parameter {name!r}; {hint}")
+    parameter = module.get_parameter(name)
+    if not parameter.is_floating_point():
+        raise ValueError(f"{name!r} must be a floating-point parameter, got {parameter.dtype}")
+    return parameter
