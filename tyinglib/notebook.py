@@ -161,12 +161,12 @@ def check_answer(exercise: str, answer: Any, digest: str, *, digit_sum: int | No
     digest
         What `answer_digest(exercise, right_answer)` gives.
     digit_sum
-        For readers without a computer: what the digits of a right whole number add up to.
+        For readers without a computer: what the digits of the right answer add up to.
 
     Examples
     --------
     >>> check_answer("demo", None, answer_digest("demo", 42), digit_sum=6)
-    demo: no answer yet. On paper: the digits of the right number add up to 6.
+    demo: no answer yet. Check on paper: the digits of the right answer add up to 6.
     >>> check_answer("demo", 41, answer_digest("demo", 42), digit_sum=6)
     demo: 41 is not it. Try again, or open the solution.
     >>> check_answer("demo", 42, answer_digest("demo", 42), digit_sum=6)
@@ -177,11 +177,11 @@ def check_answer(exercise: str, answer: Any, digest: str, *, digit_sum: int | No
     if answer is None:
         paper = ""
         if digit_sum is not None:
-            paper = f" On paper: the digits of the right number add up to {digit_sum}."
+            paper = f" Check on paper: the digits of the right answer add up to {digit_sum}."
         print(f"{exercise}: no answer yet.{paper}")
         return
     right = answer_digest(exercise, answer) == digest
-    if right and digit_sum is not None and sum(map(int, str(int(answer)))) != digit_sum:
+    if right and digit_sum is not None and sum(int(d) for d in _plain(answer) if d.isdigit()) != digit_sum:
         raise ValueError(f"{exercise}: the digits of the right answer do not add up to {digit_sum}")
     verdict = "right." if right else f"{_plain(answer)} is not it. Try again, or open the solution."
     print(f"{exercise}: {verdict}")
@@ -219,8 +219,8 @@ def _plain(answer: Any) -> str:
         return answer.strip().lower()
     if isinstance(answer, Sequence):
         return "[" + ", ".join(map(_plain, answer)) + "]"
-    if isinstance(answer, int):
-        return str(int(answer))
+    if isinstance(answer, int) or float(answer).is_integer():
+        return str(int(answer))  # 4 and 4.0 are one answer
     return f"{float(answer):.3g}"
 
 

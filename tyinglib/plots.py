@@ -16,6 +16,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
 INK = "#1f2328"
@@ -250,6 +251,38 @@ def stacked_sum(parts: Sequence[float], *, ax: Axes, names: Sequence[str], total
     ax.set_yticks([*rows, len(parts)], [*names, total])
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
+    return ax
+
+
+def log_ticks(ax: Axes, axis: str, values: Sequence[float]) -> Axes:
+    """A logarithmic axis that is labelled at the values that were measured, and nowhere else.
+
+    Parameters
+    ----------
+    ax
+        The axes.
+    axis
+        ``"x"`` or ``"y"``.
+    values
+        Where to put a tick and its number.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Examples
+    --------
+    >>> axes = log_ticks(plt.figure().subplots(), "x", [20, 50])
+    >>> [t.get_text() for t in axes.get_xticklabels()]
+    ['20', '50']
+
+    Chapter: One idea; Tying from prior knowledge.
+    """
+    ax.set(**{f"{axis}scale": "log"})
+    chosen = ax.xaxis if axis == "x" else ax.yaxis
+    chosen.set_ticks(list(values), [f"{value:g}" for value in values])
+    chosen.set_minor_locator(NullLocator())
     return ax
 
 
