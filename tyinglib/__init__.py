@@ -1,4 +1,4 @@
-"""Parameter sharing and tying for PyTorch: a tie is a linear map, theta = S phi.
+"""Parameter sharing and tying for PyTorch: a tie is a linear map, theta = S phi::
 
     tie(layer, "weight", TieSpec(labels, dim=1))   the layer uses S phi, stores phi
     count_parameters(model)                        total, nonzero, unique

@@ -1,10 +1,8 @@
-r"""What is counted, and what is stored.
+r"""What is counted, and what is stored: compression = total / unique = sharing rate / (1 - sparsity).
 
-    compression_rate = total / unique = sharing_rate / (1 - sparsity)
-
-total    weights the network uses, a shared one counted at every place
-nonzero  those of them that are not zero
-unique   free values that are stored and not zero: phi, not theta
+- total: weights the network uses, a shared one counted at every place;
+- nonzero: those of them that are not zero;
+- unique: free values that are stored and not zero: phi, not theta.
 
 A tied weight of n slices in k groups is stored as its codebook and n labels of ceil(log2 k) bits.
 Equal values that are not tied are stored, and counted, one by one.

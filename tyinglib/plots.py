@@ -1,4 +1,4 @@
-"""Figures of one style: functions (data, *, ax) -> ax.
+"""Figures of one style: every function takes data and, by keyword, the axes to draw on, and returns the axes.
 
 Figures are drawn on white with dark ink. On the dark page a CSS filter turns lightness over and keeps the
 hue, so every colour here must be readable on white and, turned over, on the dark page (a test checks).

@@ -1,16 +1,15 @@
 r"""A tie is a linear map: theta = S phi.
 
-theta  the weights a network uses         phi  the free values, the *codebook*
-S      the selection matrix, one row a weight, one column a free value, every row a single 1
-       (or no 1 at all: that weight is pruned, it stays zero)
+theta are the weights a network uses, phi the free values (the *codebook*), and S is the selection matrix: one row a
+weight, one column a free value, every row a single 1, or no 1 at all: that weight is pruned, it stays zero.
 
 S is never built for work. It is kept as *labels*: ``labels[i] = j`` says that slice i uses value j,
-``-1`` that it is pruned. Four maps are all that a tie needs:
+``-1`` that it is pruned. Four maps are all that a tie needs::
 
-    expand       phi   -> S phi                 the weights that are used
-    pull_back    g     -> S^T g                 the gradient: contributions add up
-    group_means  theta -> (S^T S)^-1 S^T theta  the codebook nearest to given weights
-    project      theta -> S (S^T S)^-1 S^T theta  the nearest tied weights (orthogonal projection)
+    expand       phi   -> S phi                     the weights that are used
+    pull_back    g     -> S^T g                     the gradient: contributions add up
+    group_means  theta -> (S^T S)^-1 S^T theta      the codebook nearest to given weights
+    project      theta -> S (S^T S)^-1 S^T theta    the nearest tied weights (orthogonal projection)
 
 ``dim`` says what one label stands for. An integer: a whole slice of the weight along that dimension
 (``dim=1`` of a `torch.nn.Linear` weight of shape (out, in): one input neuron). ``None``: one single

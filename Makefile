@@ -1,0 +1,74 @@
+# Everything runs in .venv, which is made and filled when a target needs it. `make help` lists the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SITE := _build/html
+# Kernels and tests take sums in one order: one thread, unless the caller sets another number.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MPLBACKEND := agg
+export PYTHONWARNINGS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-the-tests browser clean
+
+help: ## this list
+	@echo "Shared Weights: make book | make test | and more:"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; use make PYTHON=...")'
+	@echo "==> installing into $(VENV) (once: a minute or two, 2 GB)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+install: $(VENV)/.installed ## make .venv and install what the book was verified with
+
+book: $(VENV)/.installed ## render the book from the stored outputs
+	@$(BIN)/python tools/build_book.py
+
+serve: book ## read the book at a local address
+	@$(BIN)/python tools/serve_book.py
+
+lab: $(VENV)/.installed ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab book
+
+notebooks: $(VENV)/.installed ## re-run chapters in place: all, or CHAPTER=01; FRESH=1 stores new timings too
+	@$(BIN)/python tools/run_notebooks.py $(if $(FRESH),--fresh) $(CHAPTER)
+
+test: lint test-library test-notebooks test-site test-the-tests ## everything that must hold
+	@echo "==> all tests passed"
+
+lint: $(VENV)/.installed ## style and types
+	@echo "==> ruff, mypy"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+test-library: $(VENV)/.installed ## tyinglib: tests and the examples in its docstrings
+	@echo "==> the library, its docstrings, and the tools"
+	@$(BIN)/python -m pytest -q tests/library tests/tools tyinglib --doctest-modules
+
+test-notebooks: $(VENV)/.installed ## run every cell again and compare its output; hold chapters to their rules
+	@echo "==> the rules for chapters"
+	@$(BIN)/python -m pytest -q tests/chapters
+	@echo "==> every cell of every chapter, run again (about a minute a chapter)"
+	@$(BIN)/python -m pytest -q -p no:warnings -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/sanitize.cfg --durations 3 book
+
+test-site: book browser ## the built pages, in a real browser
+	@echo "==> the built pages"
+	@$(BIN)/python -m pytest -q -rs tests/site
+
+test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways; a check must notice each
+	@echo "==> breaking a copy of the book on purpose"
+	@$(BIN)/python tools/test_the_tests.py
+
+browser:
+	@sh tools/find_browser.sh --install >/dev/null || echo "no browser found: the tests that need one will be skipped"
+
+clean: ## remove the built book and caches, keep .venv
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
