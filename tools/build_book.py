@@ -21,8 +21,9 @@ def main() -> int:
     UNFINISHED.parent.mkdir(exist_ok=True)
     UNFINISHED.touch()
     print("==> rendering the book" + (", from scratch because the last build failed" if from_scratch else ""))
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT), "-W", "-n", "--keep-going", "-q"]
-    done = subprocess.run(command + ["--all"] * from_scratch, cwd=ROOT, check=False)
+    program = str(Path(sys.executable).with_name("jupyter-book"))
+    options = ["-W", "-n", "--keep-going", "-q"] + ["--all"] * from_scratch
+    done = subprocess.run([program, "build", str(ROOT), *options], cwd=ROOT, check=False)
     index = ROOT / "_build" / "html" / "index.html"
     if done.returncode or not index.exists():
         print("==> the book was not built: a warning counts as an error, see above")
