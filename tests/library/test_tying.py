@@ -1,0 +1,193 @@
+"""tie and untie: the contract with torch.nn modules, optimizers and state_dicts."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tyinglib import TieSpec, selection, tie, tie_specs, untie
+
+SPEC = TieSpec([0, 0, 1, -1], dim=1)
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(0)
+    return nn.Linear(4, 3)
+
+
+def test_a_tied_layer_is_the_same_layer_with_projected_weights(layer):
+    before = layer.weight.detach().clone()
+    tied = tie(layer, "weight", SPEC)
+    assert tied is layer
+    assert isinstance(layer, nn.Linear)
+    assert torch.equal(layer.weight, selection.project(before, SPEC.labels, dim=1))
+
+
+def test_state_dict_holds_the_codebook_and_the_labels_and_nothing_else(layer):
+    tie(layer, "weight", SPEC)
+    assert set(layer.state_dict()) == {"bias", "parametrizations.weight.original", "parametrizations.weight.0.labels"}
+    assert layer.state_dict()["parametrizations.weight.original"].shape == (3, 2)
+    assert {name for name, _ in layer.named_parameters()} == {"bias", "parametrizations.weight.original"}
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "dim"),
+    [
+        (nn.Linear(6, 5), "weight", 1),
+        (nn.Linear(6, 5), "weight", 0),
+        (nn.Linear(6, 5), "bias", 0),
+        (nn.Conv1d(6, 4, 3), "weight", 1),
+        (nn.Conv2d(6, 4, 3), "weight", 1),
+        (nn.Conv2d(6, 4, 3), "weight", -1),
+        (nn.Embedding(6, 3), "weight", 0),
+        (nn.BatchNorm1d(6), "weight", 0),
+    ],
+)
+def test_members_agree_after_training_and_their_gradients_were_added(module, name, dim):
+    torch.manual_seed(0)
+    module = copy.deepcopy(module).double()
+    weight = getattr(module, name)
+    n = weight.shape[dim]
+    labels = torch.arange(n) // 2
+    free = weight.detach().clone().requires_grad_()
+    tie(module, name, TieSpec(labels, dim))
+    upstream = torch.randn_like(free)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    (getattr(module, name) * upstream).sum().backward()
+    original = module.parametrizations[name].original
+    torch.testing.assert_close(original.grad, selection.pull_back(upstream, labels, dim=dim))
+    optimizer.step()
+    used = getattr(module, name).detach()
+    torch.testing.assert_close(used, selection.project(used, labels, dim=dim))
+    assert not torch.allclose(used, selection.project(free.detach(), labels, dim=dim))
+
+
+def test_tying_all_entries_to_themselves_trains_like_the_free_layer():
+    torch.manual_seed(0)
+    free = nn.Linear(4, 3).double()
+    tied = tie(copy.deepcopy(free), "weight", TieSpec(torch.arange(12).view(3, 4), dim=None))
+    x = torch.randn(5, 4, dtype=torch.float64)
+    for layer in (free, tied):
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(5):
+            optimizer.zero_grad()
+            layer(x).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(tied.weight, free.weight)
+
+
+def test_assigning_stores_the_nearest_tied_weight(layer):
+    tie(layer, "weight", SPEC)
+    new = torch.randn(3, 4)
+    layer.weight = new
+    torch.testing.assert_close(layer.weight, selection.project(new, SPEC.labels, dim=1))
+
+
+def test_untie_gives_the_plain_layer_back(layer):
+    x = torch.randn(2, 4)
+    before = tie(layer, "weight", SPEC)(x)
+    layer(x).sum().backward()
+    untie(layer, "weight")
+    assert type(layer) is nn.Linear
+    assert torch.equal(layer(x), before)
+    assert layer.weight.grad is None
+    assert set(layer.state_dict()) == {"weight", "bias"}
+    assert layer.weight.is_leaf
+    assert layer.weight.requires_grad
+
+
+def test_the_gradient_is_cleared_and_a_frozen_weight_stays_frozen(layer):
+    layer(torch.randn(2, 4)).sum().backward()
+    layer.weight.requires_grad_(False)
+    tie(layer, "weight", SPEC)
+    original = layer.parametrizations.weight.original
+    assert original.grad is None
+    assert not original.requires_grad
+
+
+def test_tie_specs_names_every_tie():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 2)))
+    assert tie_specs(model) == {}
+    tie(model[0], "weight", SPEC)
+    tie(model[1][0], "bias", TieSpec([0, 0], dim=0))
+    assert tie_specs(model) == {"0.weight": SPEC, "1.0.bias": TieSpec([0, 0], dim=0)}
+    assert tie_specs(model[0]) == {"weight": SPEC}
+
+
+def test_deepcopy_moves_and_state_dict_round_trip(layer):
+    tie(layer, "weight", SPEC)
+    twin = copy.deepcopy(layer).double()
+    assert tie_specs(twin) == {"weight": SPEC}
+    assert twin.weight.dtype == torch.float64
+    assert twin.parametrizations.weight[0].labels.dtype == torch.int64
+    other = tie(nn.Linear(4, 3), "weight", SPEC)
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.weight, layer.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "message"),
+    [
+        ("weigth", SPEC, "no parameter 'weigth'"),
+        ("0.weight", SPEC, "give the layer that owns it"),
+        ("weight", TieSpec([0, 1], dim=1), "4 slices along dim 1"),
+        ("weight", TieSpec([0, 0, 1, 1], dim=0), "3 slices along dim 0"),
+        ("weight", TieSpec([0, 0, 1, 1], dim=5), "dim must be in"),
+        ("weight", TieSpec([[0, 1]], dim=None), "weight's shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_changes(layer, name, spec, message):
+    layer(torch.randn(2, 4)).sum().backward()
+    before, grad = copy.deepcopy(layer.state_dict()), layer.weight.grad.clone()
+    with pytest.raises(ValueError, match=message):
+        tie(layer, name, spec)
+    assert type(layer) is nn.Linear
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+    assert torch.equal(layer.weight.grad, grad)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_and_infinity_are_refused(layer, bad):
+    with torch.no_grad():
+        layer.weight[1, 2] = bad
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        tie(layer, "weight", SPEC)
+    assert type(layer) is nn.Linear
+
+
+def test_tying_twice_and_untying_what_is_free_are_refused(layer):
+    with pytest.raises(ValueError, match="not tied"):
+        untie(layer, "weight")
+    tie(layer, "weight", SPEC)
+    with pytest.raises(ValueError, match="tied already; untie it first"):
+        tie(layer, "weight", SPEC)
+    assert tie_specs(layer) == {"weight": SPEC}
+
+
+def test_foreign_parametrizations_are_left_alone(layer):
+    nn.utils.parametrizations.weight_norm(layer)
+    with pytest.raises(ValueError, match="another parametrization"):
+        tie(layer, "weight", SPEC)
+    with pytest.raises(ValueError, match="not tied"):
+        untie(layer, "weight")
+    assert tie_specs(layer) == {}
+
+
+def test_integer_parameters_are_refused():
+    module = nn.Module()
+    module.table = nn.Parameter(torch.arange(4), requires_grad=False)
+    with pytest.raises(ValueError, match="floating-point"):
+        tie(module, "table", TieSpec([0, 0, 1, 1], dim=0))
+
+
+def test_specs_check_themselves_compare_and_print():
+    with pytest.raises(ValueError, match="integer or None"):
+        TieSpec([0, 1], dim="in")
+    with pytest.raises(ValueError, match="one-dimensional"):
+        TieSpec([[0, 1]], dim=0)
+    assert TieSpec([0, 1], dim=0) != TieSpec([0, 1], dim=1)
+    assert TieSpec([0, 1], dim=0) != "a spec"
+    assert hash(TieSpec([0, 1], dim=0)) == hash(TieSpec([0, 1], dim=0))
+    assert "n_groups=2, pruned=1" in str(tie(nn.Linear(4, 3), "weight", SPEC))
