@@ -1,0 +1,162 @@
+"""What nbval lets through: the stored state of every chapter, its anatomy, and numbers without a source."""
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+# tools/test_the_tests.py points this at a damaged copy
+ROOT = Path(os.environ.get("BOOK_ROOT", Path(__file__).parents[2]))
+CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
+MAX_LINES = 25
+MAX_UNCHECKED = 1 / 5
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def chapter(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def prose(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def text_outputs(cell):
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            yield output.text
+        else:
+            yield str(output.get("data", {}).get("text/plain", ""))
+
+
+def test_there_are_chapters():
+    assert CHAPTERS
+
+
+def test_cells_were_run_once_from_top_to_bottom(chapter):
+    counts = [cell.execution_count for cell in code_cells(chapter)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_no_stored_error_and_no_stderr(chapter):
+    for cell in code_cells(chapter):
+        for output in cell.outputs:
+            assert output.output_type != "error" or "raises-exception" in tags(cell), cell.source
+            assert output.get("name") != "stderr", f"stderr is stored below:\n{cell.source}"
+
+
+def test_cells_that_print_or_draw_have_an_output(chapter):
+    """A stripped output would pass nbval, which has then nothing to compare."""
+    shows = re.compile(r"^(print\(|plt\.show\(\)|.*check_answer\(|ledger$|show_\w+\()", re.M)
+    for cell in code_cells(chapter):
+        if shows.search(cell.source):
+            assert cell.outputs, f"no output is stored below:\n{cell.source}"
+
+
+def test_no_cell_ends_with_a_semicolon(chapter):
+    for cell in code_cells(chapter):
+        assert not cell.source.rstrip().endswith(";"), cell.source
+
+
+def test_few_cells_are_unchecked(chapter):
+    cells = code_cells(chapter)
+    unchecked = [cell for cell in cells if {"nbval-ignore-output", "nbval-skip"} & set(tags(cell))]
+    assert len(unchecked) <= MAX_UNCHECKED * len(cells)
+
+
+def test_cells_are_short(chapter):
+    for cell in code_cells(chapter):
+        lines = cell.source.splitlines()
+        assert len(lines) <= MAX_LINES, f"{len(lines)} lines:\n{cell.source}"
+
+
+def test_every_figure_has_alt_text(chapter):
+    for cell in code_cells(chapter):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt) >= 40, f"a figure without an alt text that says what is in it:\n{cell.source}"
+
+
+def test_every_part_of_the_anatomy_is_there(chapter):
+    text = "\n".join(prose(chapter))
+    assert re.match(r"# .+\n\n\*\*.+\?\*\*", chapter.cells[0].source), "a title, then the question in bold"
+    assert "After this chapter you can" in chapter.cells[0].source
+    assert re.search(r"\*Needs: .+ Reading takes .+ running .+\*", chapter.cells[0].source)
+    assert "notebook.setup(" in chapter.cells[1].source, "one set-up cell, after the question"
+    for heading in ("Where it fails", "What we measured", "Exercises", "Key points"):
+        assert f"## {heading}" in text, f"no section {heading!r}"
+    assert "notebook.Ledger(" in "\n".join(cell.source for cell in code_cells(chapter))
+    assert "{cite" in text
+
+
+def test_predictions_have_feedback_for_every_answer(chapter):
+    blocks = re.findall(r'<div class="predict">(.*?)</div>', "\n".join(prose(chapter)), re.S)
+    assert len(blocks) >= 2
+    for block in blocks:
+        answers = re.findall(r"<details><summary>(.+?)</summary>\n\n(.+?)\n\n</details>", block, re.S)
+        assert len(answers) >= 2, block
+        assert sum(feedback.startswith("**Right") for _, feedback in answers) == 1, block
+        assert all(feedback.startswith("**") for _, feedback in answers), block
+
+
+def test_exercises_have_checks_and_solutions(chapter):
+    text = "\n".join(prose(chapter))
+    exercises = re.findall(r":::\{exercise\}.*\n:label: (\S+)", text)
+    assert len(exercises) >= 3
+    for label in exercises:
+        assert f":::{{solution-start}} {label}\n" in text, f"{label} has no solution"
+    asked = [c for c in code_cells(chapter) if c.source.startswith("my_answer = None") and "check_answer(" in c.source]
+    assert len(asked) == len(exercises)
+    right = [c for c in code_cells(chapter) if any(re.search(r"^Exercise \d+: right\.", t, re.M) for t in text_outputs(c))]
+    assert len(right) == len(exercises), "a solution does not pass its own check"
+
+
+# Numbers in prose. A number must be printed by some output of the chapter or written in some code cell (then it is a
+# setting). Exempt: 0 and 1; mathematics, code, quizzes' questions about made-up cases, exercises (all checked by cells),
+# references to chapters, sections and statements, and numbers given a source in the cell's metadata ("numbers").
+NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?")
+NOT_PROSE = [
+    r"\$\$.*?\$\$",
+    r"\$[^$\n]*\$",
+    r"`[^`]*`",
+    r"\{cite[^`]*`[^`]*`",
+    r'<div class="predict">.*?</div>',
+    r":::\{(?:exercise|prf:).*?\n:::",
+    r"\]\([^)]*\)",
+    r"^:\w+:.*$",
+    r"(?:[Cc]hapter|[Ss]ection|[Ss]tatement|[Ee]xercise|[Pp]art|equation)s? \d+(?:\.\d+)*",
+]
+
+
+def numbers(text):
+    return {match.replace(",", "").rstrip(".") for match in NUMBER.findall(text)}
+
+
+def test_numbers_in_prose_are_printed_or_set_by_a_cell(chapter):
+    known = {"0", "1"}
+    for cell in code_cells(chapter):
+        known |= numbers(cell.source)
+        for text in text_outputs(cell):
+            known |= numbers(text)
+    in_solution = False
+    for cell in chapter.cells:
+        if cell.cell_type != "markdown":
+            continue
+        in_solution = (in_solution or "{solution-start}" in cell.source) and "{solution-end}" not in cell.source
+        if in_solution or "{solution-end}" in cell.source:
+            continue
+        text = cell.source
+        for pattern in NOT_PROSE:
+            text = re.sub(pattern, " ", text, flags=re.S | re.M if ".*?" in pattern else re.M)
+        unknown = numbers(text) - known - set(cell.metadata.get("numbers", {}))
+        assert not unknown, f"{sorted(unknown)} is printed by no output of the chapter:\n{cell.source}"
