@@ -117,7 +117,9 @@ def test_exercises_have_checks_and_solutions(chapter):
         assert f":::{{solution-start}} {label}\n" in text, f"{label} has no solution"
     asked = [c for c in code_cells(chapter) if c.source.startswith("my_answer = None") and "check_answer(" in c.source]
     assert len(asked) == len(exercises)
-    right = [c for c in code_cells(chapter) if any(re.search(r"^Exercise \d+: right\.", t, re.M) for t in text_outputs(c))]
+    right = [
+        c for c in code_cells(chapter) if any(re.search(r"^Exercise \d+: right\.", t, re.M) for t in text_outputs(c))
+    ]
     assert len(right) == len(exercises), "a solution does not pass its own check"
 
 

@@ -56,7 +56,9 @@ def test_projection_is_orthogonal():
     project = lambda w: selection.project(w, LABELS, dim=1)  # noqa: E731
     torch.testing.assert_close(project(project(weight)), project(weight))
     torch.testing.assert_close((project(weight) * other).sum(), (weight * project(other)).sum())
-    torch.testing.assert_close(selection.pull_back(weight - project(weight), LABELS, dim=1), torch.zeros(5, 3, dtype=F64))
+    torch.testing.assert_close(
+        selection.pull_back(weight - project(weight), LABELS, dim=1), torch.zeros(5, 3, dtype=F64)
+    )
 
 
 def test_matrix_by_hand_and_sparse():
