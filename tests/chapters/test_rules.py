@@ -124,7 +124,7 @@ def test_exercises_have_checks_and_solutions(chapter):
 
 
 # Numbers in prose. A number must be printed by some output of the chapter or written in some code cell (then it is a
-# setting). Exempt: 0 and 1; mathematics, code, quizzes' questions about made-up cases, exercises (all checked by cells),
+# setting). Exempt: 0 and 1; mathematics, code, questions about made-up cases, exercises (checked by cells),
 # references to chapters, sections and statements, and numbers given a source in the cell's metadata ("numbers").
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?")
 NOT_PROSE = [
