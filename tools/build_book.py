@@ -1,7 +1,8 @@
 """Render the book. A warning fails the build, and keeps failing it until it is mended.
 
 Sphinx reads only pages that changed, so a page that warned once would be silent the second time. Therefore a build that
-did not end well leaves a mark, and the next one starts from nothing.
+did not end well leaves a mark, and the next one starts from nothing; so does one after a change of style or configuration,
+which Sphinx does not notice.
 """
 
 from __future__ import annotations
@@ -15,20 +16,28 @@ ROOT = Path(__file__).resolve().parent.parent
 UNFINISHED = ROOT / "_build" / ".unfinished"
 
 
+def not_noticed_since(moment: float) -> bool:
+    """Whether a file that pages depend on, and that Sphinx does not watch, is newer."""
+    folders = (ROOT / "book" / "_static", ROOT / "tools" / "sphinx_ext")
+    files = [ROOT / "_config.yml", *(path for folder in folders for path in folder.glob("*.*"))]
+    return any(path.stat().st_mtime > moment for path in files)
+
+
 def main() -> int:
     start = time.monotonic()
-    from_scratch = UNFINISHED.exists()
+    index = ROOT / "_build" / "html" / "index.html"
+    from_scratch = UNFINISHED.exists() or (index.exists() and not_noticed_since(index.stat().st_mtime))
     UNFINISHED.parent.mkdir(exist_ok=True)
     UNFINISHED.touch()
-    print("==> rendering the book" + (", from scratch because the last build failed" if from_scratch else ""))
+    print("==> rendering the book" + (", from scratch" if from_scratch else ""))
     program = str(Path(sys.executable).with_name("jupyter-book"))
     options = ["-W", "-n", "--keep-going", "-q"] + ["--all"] * from_scratch
     done = subprocess.run([program, "build", str(ROOT), *options], cwd=ROOT, check=False)
-    index = ROOT / "_build" / "html" / "index.html"
     if done.returncode or not index.exists():
         print("==> the book was not built: a warning counts as an error, see above")
         return 1
     UNFINISHED.unlink()
+    index.touch()  # Sphinx leaves it alone when nothing changed
     print(f"==> done in {time.monotonic() - start:.0f} s. Open {index}")
     return 0
 

@@ -1,0 +1,86 @@
+"""What chapters stand on: data splits, the ledger, answers, and colours that can be read on both pages."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+
+from tyinglib import notebook, plots
+from tyinglib.datasets import digits, subset
+
+
+def test_digits_are_split_without_overlap_and_evenly():
+    parts = digits(dtype=torch.float64)
+    assert [len(part.y) for part in parts] == [1000, 297, 500]
+    rows = torch.cat([part.x for part in parts])
+    assert len(rows) == 1797
+    assert len(rows.unique(dim=0)) == 1797  # no image twice, so none in two parts
+    for part in parts:
+        assert part.y.bincount().min() > 0.8 * len(part.y) / 10
+        assert 0 <= part.x.min() <= part.x.max() <= 1
+
+
+def test_subsets_are_nested_balanced_and_differ_by_seed():
+    train = digits().train
+    small, large = subset(train, 20, seed=3), subset(train, 50, seed=3)
+    assert torch.equal(large.x[:20], small.x)
+    assert large.y.bincount().tolist() == [5] * 10
+    assert not torch.equal(small.x, subset(train, 20, seed=4).x)
+    for size in (0, 1001):
+        with pytest.raises(ValueError, match=r"size must be 1\.\.1000"):
+            subset(train, size, seed=0)
+
+
+def test_the_ledger_refuses_what_was_not_measured():
+    ledger = notebook.Ledger(chapter=1)
+    with pytest.raises(AssertionError, match="does not support"):
+        ledger.add(1, "holds", "2 < 1", False)
+    with pytest.raises(ValueError, match="statement must be"):
+        ledger.add(21, "holds", "", True)
+    with pytest.raises(ValueError, match="statement must be"):
+        ledger.add(1, "maybe", "", True)
+    ledger.add(1, "holds", "1 < 2 & true", True)
+    bundle = ledger._repr_mimebundle_()
+    assert "1 &lt; 2 &amp; true" in bundle["text/html"]
+    assert bundle[ledger.MIME]["rows"] == [{"statement": 1, "verdict": "holds", "measured": "1 < 2 & true"}]
+
+
+def test_answers_are_compared_by_value(capsys):
+    digest = notebook.answer_digest("e", [3.5, 6.5])
+    notebook.check_answer("e", torch.tensor([3.5, 6.5]), digest, digit_sum=19)
+    notebook.check_answer("e", np.array([3.5, 6.4]), digest)
+    assert capsys.readouterr().out.splitlines()[0] == "e: right."
+    assert notebook.answer_digest("e", 4) == notebook.answer_digest("e", 4.0)
+    assert notebook.answer_digest("e", " Yes") == notebook.answer_digest("e", "yes")
+    assert notebook.answer_digest("e", 4) != notebook.answer_digest("f", 4)
+    with pytest.raises(ValueError, match="do not add up"):
+        notebook.check_answer("e", [3.5, 6.5], digest, digit_sum=18)
+
+
+def luminance(rgb):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def contrast(a, b):
+    low, high = sorted([luminance(a), luminance(b)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def on_dark_page(rgb):
+    """What the style sheet does: invert, then hue-rotate by half a turn (the matrix of the CSS filter specification)."""
+    r, g, b = 0.213, 0.715, 0.072
+    turn = np.array([[2 * r - 1, 2 * g, 2 * b], [2 * r, 2 * g - 1, 2 * b], [2 * r, 2 * g, 2 * b - 1]])
+    return np.clip(turn @ (1 - np.array(rgb)), 0, 1)
+
+
+@pytest.mark.parametrize("colour", [plots.INK, plots.MUTED, *plots.COLOURS])
+def test_colours_can_be_read_on_white_and_turned_over_on_the_dark_page(colour):
+    dark_page = np.array([0x12] * 3) / 255
+    wanted = 4.5 if colour in (plots.INK, plots.MUTED) else 3  # text; lines and marks (WCAG 1.4.3, 1.4.11)
+    assert contrast(to_rgb(colour), (1, 1, 1)) >= wanted
+    assert contrast(on_dark_page(to_rgb(colour)), dark_page) >= wanted
+
+
+def test_series_differ_without_colour():
+    assert len(set(plots.MARKERS)) == len(set(plots.LINES)) == len(set(plots.COLOURS)) == 4
