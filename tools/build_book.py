@@ -1,7 +1,7 @@
 """Render the book. A warning fails the build, and keeps failing it until it is mended.
 
 Sphinx reads only pages that changed, so a page that warned once would be silent the second time. Therefore a build that
-did not end well leaves a mark, and the next one starts from nothing; so does one after a change of style or configuration,
+did not end well leaves a mark, and the next one starts from nothing. So does one after a change of style or settings,
 which Sphinx does not notice.
 """
 

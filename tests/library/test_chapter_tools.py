@@ -68,7 +68,7 @@ def contrast(a, b):
 
 
 def on_dark_page(rgb):
-    """What the style sheet does: invert, then hue-rotate by half a turn (the matrix of the CSS filter specification)."""
+    """What the style sheet does: invert, then hue-rotate by half a turn (CSS filter specification)."""
     r, g, b = 0.213, 0.715, 0.072
     turn = np.array([[2 * r - 1, 2 * g, 2 * b], [2 * r, 2 * g - 1, 2 * b], [2 * r, 2 * g, 2 * b - 1]])
     return np.clip(turn @ (1 - np.array(rgb)), 0, 1)
