@@ -7,7 +7,6 @@ SITE := _build/html
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
-export MPLBACKEND := agg
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
@@ -50,7 +49,7 @@ lint: $(VENV)/.installed ## style and types
 
 test-library: $(VENV)/.installed ## tyinglib: tests and the examples in its docstrings
 	@echo "==> the library, its docstrings, and the tools"
-	@$(BIN)/python -m pytest -q tests/library tests/tools tyinglib --doctest-modules
+	@MPLBACKEND=agg $(BIN)/python -m pytest -q tests/library tests/tools tyinglib --doctest-modules
 
 test-notebooks: $(VENV)/.installed ## run every cell again and compare its output; hold chapters to their rules
 	@echo "==> the rules for chapters"
