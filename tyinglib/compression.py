@@ -415,7 +415,7 @@ def _check_fit(
             f"{path} does not fit the model: it lacks {sorted(expected.keys() - tensors.keys())} "
             f"and has {sorted(tensors.keys() - expected.keys())} too many"
         )
-    for key, value in tensors.items():
+    for key, value in sorted(tensors.items()):  # so that the same fault is named every time
         want = expected[key]
         if value.shape != want.shape or value.dtype != want.dtype:
             raise ValueError(
