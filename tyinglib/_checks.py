@@ -1,0 +1,78 @@
+"""What several rooms refuse, in the same words: what was expected, what came."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Array = npt.NDArray[Any]
+
+
+def check_tensor(tensor: Tensor, name: str) -> Tensor:
+    """The tensor, if it is a real floating-point one; ValueError by name if not."""
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        got = f"dtype {tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise ValueError(f"{name} must be a floating-point tensor, got {got}")
+    return tensor
+
+
+def check_step_size(step_size: float) -> float:
+    """The step size, if it is a finite number >= 0; ValueError by name if not."""
+    if isinstance(step_size, Tensor) and step_size.numel() == 1:
+        step_size = step_size.item()
+    if not isinstance(step_size, (int, float)) or not 0 <= step_size < math.inf:
+        raise ValueError(f"step_size must be a finite number >= 0, got {step_size!r}")
+    return float(step_size)
+
+
+def check_weights(weights: Tensor, n: int, what: str) -> Array:
+    """OWL weights as a float64 array; ValueError if they are not n falling, finite numbers >= 0."""
+    if not isinstance(weights, Tensor) or weights.dtype in (torch.bool, torch.complex64, torch.complex128):
+        raise ValueError(
+            f"weights must be a tensor of numbers, got {getattr(weights, 'dtype', type(weights).__name__)}"
+        )
+    if weights.ndim != 1 or len(weights) != n:
+        raise ValueError(
+            f"weights must have one entry for each of the {n} {what}, shape ({n},), got shape {tuple(weights.shape)}"
+        )
+    plain = weights.detach() if weights.requires_grad else weights  # detach() would wrap it under torch.func
+    array = (plain if plain.device.type == "cpu" else plain.cpu()).numpy().astype(np.float64, copy=False)
+    if n == 0 or (array[0] < math.inf and array[-1] >= 0 and (array[1:] <= array[:-1]).all()):  # False for NaN
+        return array
+    if not np.isfinite(array).all():
+        raise ValueError("weights must be finite, got NaN or infinite values")
+    if array[-1] < 0:
+        raise ValueError(f"weights must not be negative, got {array[-1]:g} at the end")
+    first = int(np.flatnonzero(array[1:] > array[:-1])[0])
+    raise ValueError(
+        f"weights must fall, but weights[{first}] = {array[first]:g} < weights[{first + 1}] = "
+        f"{array[first + 1]:g}; sort them with weights.sort(descending=True).values"
+    )
+
+
+def check_dim(dim: int, weight: Tensor) -> int:
+    """The dimension, counted from 0; ValueError if the weight has no such dimension."""
+    if isinstance(dim, bool) or not isinstance(dim, int) or not -weight.ndim <= dim < weight.ndim:
+        raise ValueError(
+            f"dim must be an integer in {-weight.ndim}..{weight.ndim - 1} for a weight of shape "
+            f"{tuple(weight.shape)}, got {dim!r}"
+        )
+    return dim % weight.ndim
+
+
+def check_count(name: str, n: int) -> None:
+    """A whole number >= 1; ValueError by name if not."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"{name} must be a whole number >= 1, got {n!r}")
+
+
+def check_strength(name: str, value: float) -> float:
+    """The number, if it is finite and >= 0; ValueError by name if not."""
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
+    return float(value)
