@@ -59,21 +59,21 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def _average_over_blocks(grad: Tensor, signs: Tensor, labels: Tensor) -> Tensor:
-    """D S (S^T S)^-1 S^T D grad, with labels numbered through all rows, zeros labelled by the last group."""
-    flat, marks = (grad * signs).flatten(), labels.flatten()
-    groups = flat.numel() + 1  # more than there are; labels of pruned entries are -1
-    index = torch.where(marks < 0, groups - 1, marks)
-    sums = flat.new_zeros(groups).index_add(0, index, flat)
-    sizes = flat.new_zeros(groups).index_add(0, index, torch.ones_like(flat)).clamp(min=1)
-    means: Tensor = (sums / sizes)[index].masked_fill(marks < 0, 0)
-    return means.view(grad.shape) * signs
+    """D S (S^T S)^-1 S^T D grad, row by row; pruned entries share a last group, which is then set to zero."""
+    n = labels.shape[-1]
+    index = torch.where(labels < 0, n, labels)
+    signed = grad * signs
+    groups = signed.new_zeros(*signed.shape[:-1], n + 1)
+    sums = groups.scatter_add(-1, index, signed)
+    sizes = groups.scatter_add(-1, index, torch.ones_like(signed)).clamp(min=1)
+    means = (sums / sizes).gather(-1, index).masked_fill(labels < 0, 0)
+    return means * signs
 
 
 def _prox_rows(rows: Tensor, w: Array, with_labels: bool) -> tuple[Tensor, Tensor]:
     array = wide(rows.detach()).cpu().numpy()
     result = np.empty(array.shape, dtype=array.dtype)
     labels = np.full(array.shape if with_labels else (len(array), 0), selection.PRUNED, dtype=np.int64)
-    seen = 0
     for i, row in enumerate(array):
         entries, shrunk, starts = prox_sizes(row, w)
         if len(entries) < len(row):
@@ -82,9 +82,8 @@ def _prox_rows(rows: Tensor, w: Array, with_labels: bool) -> tuple[Tensor, Tenso
         np.copysign(result[i], row, out=result[i])
         result[i] += 0.0  # -0 becomes 0
         if with_labels:
-            blocks = np.repeat(np.arange(seen, seen + len(starts)), np.diff(starts, append=len(shrunk)))
+            blocks = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(shrunk)))
             labels[i, entries] = np.where(shrunk > 0, blocks, selection.PRUNED)
-            seen += len(starts)
     return torch.from_numpy(result).to(rows), torch.from_numpy(labels).to(rows.device)
 
 
