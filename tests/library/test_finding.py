@@ -1,0 +1,161 @@
+"""find_ties: groups that were put in are found, in both ways; what is no group is named."""
+
+import pytest
+import torch
+
+from tyinglib import finding
+from tyinglib.finding import find_ties
+
+F64 = torch.float64
+
+
+def planted(n=60, groups=6, pruned=10, width=20, noise=0.02, seed=0):
+    """Slices that are noisy copies of a few, some of them zero; and the groups they came from."""
+    torch.manual_seed(seed)
+    centres = torch.randn(groups, width, dtype=F64)
+    labels = torch.cat([torch.arange(groups), torch.randint(groups, (n - groups,))])
+    rows = centres[labels] + noise * torch.randn(n, width, dtype=F64)
+    labels[-pruned:] = -1
+    rows[-pruned:] = 0
+    return rows, labels
+
+
+@pytest.mark.parametrize("method", ["affinity", "threshold"])
+@pytest.mark.parametrize("similarity", ["length", "cosine"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, F64])
+def test_planted_groups_are_found(method, similarity, dtype):
+    rows, labels = planted()
+    spec = find_ties(rows.to(dtype).T, dim=1, method=method, similarity=similarity)
+    assert spec.dim == 1
+    assert torch.equal(spec.labels, labels)
+    again = find_ties(rows.to(dtype).T, dim=1, method=method, similarity=similarity)
+    assert again == spec
+
+
+@pytest.mark.parametrize("method", ["affinity", "threshold"])
+def test_slices_of_a_convolution(method):
+    rows, labels = planted(width=3 * 2 * 2)
+    weight = rows.view(60, 3, 2, 2).movedim(0, 1)
+    assert torch.equal(find_ties(weight, dim=1, method=method).labels, labels)
+    assert torch.equal(find_ties(weight.movedim(1, 0), dim=0, method=method).labels, labels)
+
+
+def test_length_tells_apart_what_cosine_does_not():
+    weight = torch.tensor([[1.0, 0.5], [1.0, 0.5]])
+    assert find_ties(weight, dim=1, method="threshold", threshold=0.8).labels.tolist() == [0, 1]
+    assert find_ties(weight, dim=1, method="threshold", threshold=0.5).labels.tolist() == [0, 0]
+    assert find_ties(weight, dim=1, method="threshold", similarity="cosine").labels.tolist() == [0, 0]
+
+
+def test_opposite_slices_are_not_tied():
+    weight = torch.tensor([[1.0, -1.0], [2.0, -2.0]])
+    for method in ("affinity", "threshold"):
+        assert find_ties(weight, dim=1, method=method).labels.tolist() == [0, 1]
+
+
+def naive_leaders(rows, threshold):
+    order = sorted(range(len(rows)), key=lambda i: -float(rows[i].square().sum()))
+    leaders, labels = [], {}
+    for i in order:
+        found = [(float(rows[i] @ rows[j] / rows[j].square().sum()), -k) for k, j in enumerate(leaders)]
+        if found and max(found)[0] >= threshold:
+            labels[i] = -max(found)[1]
+        else:
+            labels[i] = len(leaders)
+            leaders.append(i)
+    return torch.tensor([labels[i] for i in range(len(rows))])
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 2048])
+@pytest.mark.parametrize("threshold", [0.3, 0.7, 0.95])
+def test_blocks_change_nothing(block, threshold, monkeypatch):
+    monkeypatch.setattr(finding, "BLOCK", block)
+    torch.manual_seed(0)
+    rows = planted(n=80, groups=12, noise=0.3)[0][:70] * torch.rand(70, 1, dtype=F64)
+    expected = finding._in_order_of_appearance(naive_leaders(rows, threshold))
+    found = find_ties(rows, dim=0, method="threshold", threshold=threshold).labels
+    assert torch.equal(found, expected)
+    assert len(found.unique()) > 1
+
+
+def test_every_member_is_as_similar_to_its_longest_as_asked():
+    torch.manual_seed(1)
+    rows = torch.randn(300, 4, dtype=F64)
+    labels = find_ties(rows, dim=0, method="threshold", threshold=0.85).labels
+    for k in labels.unique():
+        members = rows[labels == k]
+        leader = members[members.square().sum(1).argmax()]
+        assert (members @ leader / leader.square().sum()).min() >= 0.85 - 1e-6
+
+
+def test_equal_slices_are_one_group_at_threshold_one():
+    torch.manual_seed(0)
+    row = torch.randn(1, 50)
+    rows = torch.cat([row.expand(20, 50), torch.randn(5, 50)])
+    labels = find_ties(rows, dim=0, method="threshold", threshold=1.0).labels
+    assert labels.tolist() == [0] * 20 + [1, 2, 3, 4, 5]
+
+
+def test_more_preference_more_groups():
+    rows = planted(noise=0.4)[0]
+    groups = [find_ties(rows, dim=0, preference=p).n_groups for p in (-2.0, 0.6, 0.99)]
+    assert groups[0] < groups[1] < groups[2]
+
+
+@pytest.mark.parametrize("method", ["affinity", "threshold"])
+def test_edges(method):
+    assert find_ties(torch.zeros(3, 4), dim=1, method=method).labels.tolist() == [-1] * 4
+    one = torch.zeros(3, 4)
+    one[:, 2] = 1
+    assert find_ties(one, dim=1, method=method).labels.tolist() == [-1, -1, 0, -1]
+    assert find_ties(torch.ones(3, 4), dim=1, method=method).labels.tolist() == [0] * 4
+    assert find_ties(torch.tensor([2.0, 2.0, 5.0]), dim=0, method=method, threshold=0.99, preference=0.99).n_groups == 2
+
+
+def test_the_weight_is_not_changed():
+    weight = torch.nn.Parameter(planted()[0])
+    before = weight.detach().clone()
+    find_ties(weight, dim=0)
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "kmeans"}, 'method must be "affinity" or "threshold"'),
+        ({"similarity": "l2"}, 'similarity must be "length" or "cosine"'),
+        ({"preference": float("nan")}, "preference must be a finite number"),
+        ({"preference": "median"}, "preference must be a finite number"),
+        ({"damping": 0.4}, "0.5 <= damping < 1"),
+        ({"method": "threshold", "threshold": 0}, "0 < threshold <= 1"),
+        ({"method": "threshold", "threshold": 1.1}, "0 < threshold <= 1"),
+        ({"dim": 2}, r"dim must be an integer in -2\.\.1"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        find_ties(torch.randn(4, 3), **{"dim": 1, **settings})
+
+
+def test_bad_weights_are_named():
+    weight = torch.ones(3, 4)
+    weight[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        find_ties(weight, dim=1)
+    with pytest.raises(ValueError, match=r"shape \(3, 0\) has no slices to compare along dim 1"):
+        find_ties(torch.ones(3, 0), dim=1)
+
+
+def test_more_damping_is_tried_before_giving_up(monkeypatch):
+    from sklearn.cluster import AffinityPropagation
+
+    tried = []
+
+    def short(**settings):
+        tried.append(settings["damping"])
+        return AffinityPropagation(**{**settings, "max_iter": 2})
+
+    monkeypatch.setattr(finding, "AffinityPropagation", short)
+    with pytest.raises(ValueError, match=r"did not settle .* use method"):
+        find_ties(planted(noise=0.5)[0], dim=0, damping=0.8)
+    assert tried == [0.8, 0.9, 0.97]

@@ -1,0 +1,185 @@
+r"""Find ties in a weight: which slices point the same way, at the same length.
+
+The similarity of slices a and b is that of Zhang et al. (2018): 1 for equal ones, 0 for orthogonal ones, and b's
+length over a's where b points like a and is shorter::
+
+    S(a, b) = <a, b> / max(||a||^2, ||b||^2)
+
+Slices that are zero are pruned. Whole slices are compared, not their norms: GrOWL makes norms exactly equal, and
+directions only close.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import torch
+from sklearn.cluster import AffinityPropagation
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from tyinglib import selection
+from tyinglib._checks import check_dim, check_tensor
+from tyinglib._owl_prox import wide
+from tyinglib.tying import TieSpec
+
+
+def find_ties(
+    weight: Tensor,
+    *,
+    dim: int,
+    method: str = "affinity",
+    preference: float = 0.6,
+    threshold: float = 0.9,
+    similarity: str = "length",
+    damping: float = 0.5,
+) -> TieSpec:
+    """Which slices of a weight to tie: the second stage of GrOWL.
+
+    Parameters
+    ----------
+    weight
+        A trained weight with at least one dimension; slices are taken along `dim`.
+    dim
+        1 for inputs of a Linear or convolution weight, 0 for outputs.
+    method
+        ``"affinity"``: affinity propagation, as published; n^2 numbers in memory, for up to a few thousand slices.
+        ``"threshold"``: from the longest slice on, each joins the most similar leader, or becomes a leader; for
+        tens of thousands.
+    preference
+        For affinity: how readily a slice stands for itself, on the scale of the similarity. Higher gives more
+        groups. Published: 0.6 for MNIST, 0.8 for VGG-16.
+    threshold
+        For threshold: the similarity to its leader that every member has at least; 0 < threshold <= 1.
+    similarity
+        ``"length"``: S above. ``"cosine"``: the angle only.
+    damping
+        For affinity: where to begin, 0.5 <= damping < 1. Where messages swing and do not settle, more is tried.
+
+    Returns
+    -------
+    TieSpec
+        Groups numbered in the order of their first slice; -1 for slices that are zero. The same on every run.
+
+    Raises
+    ------
+    ValueError
+        If the weight holds NaN or infinite values, a setting is out of its range, or affinity propagation does not
+        settle.
+
+    Examples
+    --------
+    >>> weight = torch.tensor([[1.0, 1.1, 0.0, -1.0], [2.0, 2.0, 0.0, 1.0]])
+    >>> find_ties(weight, dim=1, method="threshold").labels
+    tensor([ 0,  0, -1,  1])
+
+    Method: Zhang, Wang, Figueiredo and Balzano (ICLR 2018), section 3.3; Frey and Dueck, Science 315 (2007).
+    Chapter: GrOWL in a network.
+    """
+    rows = _rows(weight, dim)
+    if similarity not in ("length", "cosine"):
+        raise ValueError(f'similarity must be "length" or "cosine", got {similarity!r}')
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    alive = norms.nonzero().flatten()
+    labels = torch.full((len(rows),), selection.PRUNED)
+    if len(alive):
+        kept = rows[alive] / norms[alive, None] if similarity == "cosine" else rows[alive]
+        if method == "affinity":
+            found = _affinity(kept, preference, damping)
+        elif method == "threshold":
+            found = _leaders(kept, threshold)
+        else:
+            raise ValueError(f'method must be "affinity" or "threshold", got {method!r}')
+        labels[alive] = _in_order_of_appearance(found)
+    return TieSpec(labels, dim)
+
+
+def _rows(weight: Tensor, dim: int) -> Tensor:
+    dim = check_dim(dim, check_tensor(weight, "weight"))
+    if not weight.numel():
+        raise ValueError(f"weight of shape {tuple(weight.shape)} has no slices to compare along dim {dim}")
+    if not torch.isfinite(weight).all():
+        raise ValueError("weight holds NaN or infinite values; find where training diverged before looking for ties")
+    rows = wide(weight.detach()).cpu().movedim(dim, 0)
+    return rows.reshape(len(rows), -1)
+
+
+def _affinity(rows: Tensor, preference: float, damping: float) -> Tensor:
+    if not isinstance(preference, (int, float)) or not math.isfinite(preference):
+        raise ValueError(f"preference must be a finite number on the scale of the similarity, got {preference!r}")
+    if not isinstance(damping, (int, float)) or not 0.5 <= damping < 1:
+        raise ValueError(f"damping must be a number with 0.5 <= damping < 1, got {damping!r}")
+    if len(rows) == 1:
+        return torch.zeros(1, dtype=torch.int64)
+    rows = rows.double()
+    squares = rows.square().sum(1)
+    similarity = rows @ rows.T / torch.maximum(squares[:, None], squares[None, :])
+    for held in sorted({damping, 0.7, 0.9, 0.97}):
+        if held < damping:
+            continue
+        model = AffinityPropagation(
+            affinity="precomputed", preference=preference, damping=held, max_iter=1000, random_state=0
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            warnings.filterwarnings("ignore", message="All samples have mutually equal similarities")
+            try:
+                return torch.from_numpy(model.fit(similarity.numpy()).labels_.astype(np.int64))
+            except ConvergenceWarning:
+                pass  # the messages swing; try with more damping
+    raise ValueError(
+        "affinity propagation did not settle in 1000 rounds, with any damping up to 0.97; change the preference, or "
+        'use method="threshold"'
+    )
+
+
+BLOCK = 2048  # slices that are compared at once
+
+
+def _leaders(rows: Tensor, threshold: float) -> Tensor:
+    """Every slice, the longest first, joins the leader most similar to it, or leads."""
+    if not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be a number with 0 < threshold <= 1, got {threshold!r}")
+    squares = rows.square().sum(1)
+    order = squares.argsort(descending=True, stable=True)
+    labels = torch.empty(len(rows), dtype=torch.int64)
+    leaders = torch.empty(0, dtype=torch.int64)  # their rows, longest first
+    # equal slices differ by rounding: a similarity of 1 may come out just below
+    enough = threshold * (1 - 1e-6)
+    for start in range(0, len(rows), BLOCK):
+        block = order[start : start + BLOCK]
+        # no shorter slice can be as similar as `enough` to a leader so much longer
+        reach = int((squares[leaders] * enough**2 > squares[block[0]]).sum())
+        best = torch.full((len(block),), -math.inf, dtype=rows.dtype)
+        if reach < len(leaders):
+            best, nearest = (rows[block] @ rows[leaders[reach:]].T / squares[leaders[reach:]]).max(1)
+            labels[block] = nearest + reach
+        left = block[best < enough]
+        new = _lead_in_turn(rows[left], squares[left], enough)
+        labels[left] = new + len(leaders)
+        leads = torch.from_numpy(np.unique(new.numpy(), return_index=True)[1])
+        leaders = torch.cat([leaders, left[leads]])
+    return labels
+
+
+def _lead_in_turn(rows: Tensor, squares: Tensor, enough: float) -> Tensor:
+    """The same within one block, where a slice's leader may come just before it."""
+    similarity = (rows @ rows.T / squares[:, None]).numpy()  # [i, j]: of j to a leader i
+    best = np.full(len(rows), -math.inf)
+    labels = np.empty(len(rows), dtype=np.int64)
+    count = 0
+    for i, row in enumerate(similarity):
+        if best[i] < enough:
+            labels[i] = count
+            closer = row > best
+            closer[: i + 1] = False
+            labels[closer], best[closer] = count, row[closer]
+            count += 1
+    return torch.from_numpy(labels)
+
+
+def _in_order_of_appearance(labels: Tensor) -> Tensor:
+    _, first, inverse = np.unique(labels.numpy(), return_index=True, return_inverse=True)
+    return torch.from_numpy(np.argsort(np.argsort(first))[inverse])
