@@ -1,21 +1,43 @@
 """Parameter sharing and tying for PyTorch: a tie is a linear map, theta = S phi::
 
-    tie(layer, "weight", TieSpec(labels, dim=1))   the layer uses S phi, stores phi
+    ProxSGD([{"params": [layer.weight], "penalty": GrOWL(weights, dim=1)}], lr)   learn the structure
+    find_ties(layer.weight, dim=1)                 which neurons to drop, which to tie
+    tie(layer, "weight", spec)                     the layer uses S phi, stores phi
+    compact(model, example_input)                  the physically smaller model
     count_parameters(model)                        total, nonzero, unique
     save_tied(model, path); load_tied(model, path) shared values stored once
 
-The rooms: `selection` (S itself), `tying`, `compression`, `datasets`; for the book: `plots`, `notebook`.
+The rooms: `selection` (S itself); `penalties`, `owl`, `weight_sequences`; `optim`; `tying`, `finding`, `compacting`;
+`compression`; `datasets`; for the book: `plots`, `notebook`.
 """
 
+from tyinglib.compacting import compact
 from tyinglib.compression import ParameterCount, count_parameters, load_tied, save_tied, storage_bits
+from tyinglib.finding import find_ties
+from tyinglib.optim import ProxSGD
+from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, Penalty
 from tyinglib.tying import TieSpec, tie, tie_specs, untie
+from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
 
 __all__ = [
+    "L1",
+    "L2",
+    "OWL",
+    "ElasticNet",
+    "GrOWL",
+    "GroupLasso",
     "ParameterCount",
+    "Penalty",
+    "ProxSGD",
     "TieSpec",
+    "compact",
     "count_parameters",
+    "find_ties",
     "load_tied",
+    "oscar_weights",
+    "pld_weights",
     "save_tied",
+    "slope_bh_weights",
     "storage_bits",
     "tie",
     "tie_specs",

@@ -1,4 +1,6 @@
-r"""The ordered weighted l1 norm: Omega_w(x) = sum_i w_i |x|_(i), |x|_(1) >= |x|_(2) >= ..., w_1 >= w_2 >= ... >= 0.
+r"""The ordered weighted l1 norm, ``Omega_w(x) = sum_i w_i |x|_(i)`` with ``|x|_(1) >= |x|_(2) >= ...``.
+
+The weights fall too: w_1 >= w_2 >= ... >= 0.
 
 The largest entry pays the largest weight. So entries of nearly equal size gain by becoming equal: this is a
 penalty that chooses groups by itself. Its proximal map is exact, in four steps::
@@ -26,7 +28,7 @@ from tyinglib._owl_prox import ProxOWL, wide
 
 
 def owl_norm(weight: Tensor, weights: Tensor) -> Tensor:
-    """Omega_w(x) = sum_i w_i |x|_(i), the entries sorted by falling size.
+    """``Omega_w(x) = sum_i w_i |x|_(i)``, the entries sorted by falling size.
 
     Parameters
     ----------

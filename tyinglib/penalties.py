@@ -10,7 +10,7 @@ penalty        g(x)                                            prox
 `L2`           lam/2 ||x||^2 (the square, with the half)       x / (1 + step_size lam)
 `ElasticNet`   l1 sum ``|x_i|`` + l2/2 ||x||^2                 L1's, then L2's
 `GroupLasso`   lam sum_j ||slice_j||                           every slice gets shorter by step_size lam
-`OWL`          sum_i w_i ``|x|``_(i)                           `owl.prox_owl`
+`OWL`          ``sum_i w_i |x|_(i)``                           `owl.prox_owl`
 `GrOWL`        sum_i w_i ||slice||_(i)                         `owl.prox_growl`
 =============  ==============================================  =========================================
 """
@@ -317,7 +317,7 @@ class GroupLasso:
 
 @dataclass(frozen=True, eq=False)
 class OWL:
-    """g(x) = sum_i w_i ``|x|``_(i): entries become zero, and equal in size.
+    """``g(x) = sum_i w_i |x|_(i)``: entries become zero, and equal in size.
 
     Parameters
     ----------
