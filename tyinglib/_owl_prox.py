@@ -25,12 +25,12 @@ class ProxOWL(torch.autograd.Function):
     """prox_owl row by row, and the labels of its blocks: the Jacobian is a signed projection onto a tie."""
 
     @staticmethod
-    def forward(rows: Tensor, weights: Tensor, step_size: float, with_labels: bool) -> tuple[Tensor, Tensor]:
-        w = check_weights(weights, rows.shape[1], "entries")  # here, where torch.func has unwrapped them
-        return _prox_rows(rows, w if step_size == 1 else w * step_size, with_labels)
+    def forward(rows: Tensor, weights: Tensor | Array, step_size: float, with_labels: bool) -> tuple[Tensor, Tensor]:
+        labels = torch.empty(rows.shape if with_labels else (len(rows), 0), dtype=torch.int64)
+        return prox_rows(rows, weights, step_size, labels.numpy() if with_labels else None), labels.to(rows.device)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, bool], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Any, float, bool], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
         if inputs[3]:
             ctx.save_for_backward(inputs[0].sign(), output[1])
@@ -70,10 +70,16 @@ def _average_over_blocks(grad: Tensor, signs: Tensor, labels: Tensor) -> Tensor:
     return means * signs
 
 
-def _prox_rows(rows: Tensor, w: Array, with_labels: bool) -> tuple[Tensor, Tensor]:
+def prox_rows(rows: Tensor, weights: Tensor | Array, step_size: float, labels: Array | None = None) -> Tensor:
+    """The prox of each row; `labels`, if given, is filled with those of its blocks of equal results.
+
+    Weights that come as an array were checked before.
+    """
+    w = weights if isinstance(weights, np.ndarray) else check_weights(weights, rows.shape[1], "entries")
+    if step_size != 1:
+        w = w * step_size
     array = wide(rows.detach()).cpu().numpy()
     result = np.empty(array.shape, dtype=array.dtype)
-    labels = np.full(array.shape if with_labels else (len(array), 0), selection.PRUNED, dtype=np.int64)
     for i, row in enumerate(array):
         entries, shrunk, starts = prox_sizes(row, w)
         if len(entries) < len(row):
@@ -81,10 +87,11 @@ def _prox_rows(rows: Tensor, w: Array, with_labels: bool) -> tuple[Tensor, Tenso
         result[i, entries] = shrunk
         np.copysign(result[i], row, out=result[i])
         result[i] += 0.0  # -0 becomes 0
-        if with_labels:
+        if labels is not None:
             blocks = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(shrunk)))
+            labels[i] = selection.PRUNED
             labels[i, entries] = np.where(shrunk > 0, blocks, selection.PRUNED)
-    return torch.from_numpy(result).to(rows), torch.from_numpy(labels).to(rows.device)
+    return torch.from_numpy(result).to(rows)
 
 
 def prox_sizes(v: Array, w: Array) -> tuple[Array, Array, Array]:

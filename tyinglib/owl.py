@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from tyinglib import selection
-from tyinglib._checks import check_dim, check_step_size, check_tensor, check_weights
-from tyinglib._owl_prox import ProxOWL, wide
+from tyinglib._checks import Array, check_dim, check_step_size, check_tensor, check_weights
+from tyinglib._owl_prox import ProxOWL, prox_rows, wide
 
 
 def owl_norm(weight: Tensor, weights: Tensor) -> Tensor:
@@ -94,15 +94,7 @@ def prox_owl(weight: Tensor, weights: Tensor, *, step_size: float = 1.0, batched
     Method: sort, subtract, pool, clip: Bogdan et al. (2015), algorithm 3; Zeng and Figueiredo (2014). The
     pooling is scipy.optimize.isotonic_regression. Chapter: OWL and GrOWL.
     """
-    check_tensor(weight, "weight")
-    if batched and weight.ndim == 0:
-        raise ValueError("batched=True needs a first dimension that numbers the problems, got a weight of shape ()")
-    size = math.prod(weight.shape[1:]) if batched else weight.numel()
-    rows = weight.reshape(weight.shape[0], size) if batched else weight.reshape(1, size)
-    # only a derivative needs the labels of the blocks
-    with_labels = weight.requires_grad or forward_ad.unpack_dual(weight).tangent is not None  # type: ignore[no-untyped-call]
-    result: Tensor = ProxOWL.apply(rows, weights, check_step_size(step_size), with_labels)[0]  # type: ignore[no-untyped-call]
-    return result.reshape(weight.shape)
+    return _prox_owl(weight, weights, step_size, batched)
 
 
 def growl_norm(weight: Tensor, weights: Tensor, *, dim: int = 1) -> Tensor:
@@ -169,11 +161,7 @@ def prox_growl(weight: Tensor, weights: Tensor, *, dim: int = 1, step_size: floa
 
     Reference: Zhang et al. (2018), equations (3) and (4). Chapter: OWL and GrOWL.
     """
-    check_tensor(weight, "weight")
-    norms = slice_norms(weight, dim)
-    shrunk = prox_owl(norms, weights, step_size=step_size)
-    factor = shrunk / torch.where(norms > 0, norms, torch.ones_like(norms))
-    return (wide(weight) * selection._along(factor, dim, weight.ndim)).to(weight.dtype)
+    return _prox_growl(weight, weights, dim, step_size)
 
 
 def owl_dual_norm(weight: Tensor, weights: Tensor) -> Tensor:
@@ -240,5 +228,32 @@ def slice_norms(weight: Tensor, dim: int) -> Tensor:
     others = [d for d in range(weight.ndim) if d != check_dim(dim, weight)]
     if not others:
         return wide(weight).abs()
-    norms: Tensor = torch.linalg.vector_norm(wide(weight), dim=others)
+    entries = wide(weight)
+    if not (torch.is_grad_enabled() and weight.requires_grad):
+        return entries.square().sum(others).sqrt()  # the same, several times faster
+    norms: Tensor = torch.linalg.vector_norm(entries, dim=others)  # its gradient at 0 is 0, not NaN
     return norms
+
+
+# The same for weights that were checked before: a penalty is applied at every step.
+
+
+def _prox_owl(weight: Tensor, weights: Tensor | Array, step_size: float, batched: bool) -> Tensor:
+    check_tensor(weight, "weight")
+    if batched and weight.ndim == 0:
+        raise ValueError("batched=True needs a first dimension that numbers the problems, got a weight of shape ()")
+    size = math.prod(weight.shape[1:]) if batched else weight.numel()
+    rows = weight.reshape(weight.shape[0], size) if batched else weight.reshape(1, size)
+    step_size = check_step_size(step_size)
+    with_labels = weight.requires_grad or forward_ad.unpack_dual(weight).tangent is not None  # type: ignore[no-untyped-call]
+    if not with_labels and torch._C._functorch.peek_interpreter_stack() is None:  # no derivative, no torch.func
+        return prox_rows(rows, weights, step_size).view(weight.shape)
+    result: Tensor = ProxOWL.apply(rows, weights, step_size, with_labels)[0]  # type: ignore[no-untyped-call]
+    return result.reshape(weight.shape)
+
+
+def _prox_growl(weight: Tensor, weights: Tensor | Array, dim: int, step_size: float) -> Tensor:
+    norms = slice_norms(check_tensor(weight, "weight"), dim)
+    shrunk = _prox_owl(norms, weights, step_size, False)
+    factor = shrunk / torch.where(norms > 0, norms, torch.ones_like(norms))
+    return (wide(weight) * selection._along(factor, dim, weight.ndim)).to(weight.dtype)

@@ -18,16 +18,16 @@ penalty        g(x)                                            prox
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from tyinglib import selection
-from tyinglib._checks import check_step_size, check_strength, check_tensor, check_weights
+from tyinglib import owl, selection
+from tyinglib._checks import Array, check_dim, check_step_size, check_strength, check_tensor, check_weights
 from tyinglib._owl_prox import wide
-from tyinglib.owl import growl_norm, owl_dual_norm, owl_norm, prox_growl, prox_owl, slice_norms
+from tyinglib.owl import growl_norm, owl_dual_norm, owl_norm, slice_norms
 
 
 @runtime_checkable
@@ -338,9 +338,11 @@ class OWL:
     """
 
     weights: Tensor
+    _checked: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", _owned(self.weights))
+        object.__setattr__(self, "_checked", _owned(self.weights))
+        object.__setattr__(self, "weights", torch.from_numpy(self._checked))
 
     def value(self, weight: Tensor) -> Tensor:
         """g(weight), of shape ()."""
@@ -348,7 +350,7 @@ class OWL:
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
         """`prox_owl`."""
-        return prox_owl(weight, self.weights, step_size=step_size)
+        return owl._prox_owl(weight, _fitting(self, weight.numel()), step_size, False)
 
     def lam_max(self, grad: Tensor) -> float:
         """The factor on this penalty from which on 0 is optimal, where the loss has gradient `grad` at 0."""
@@ -382,9 +384,11 @@ class GrOWL:
 
     weights: Tensor
     dim: int = 1
+    _checked: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", _owned(self.weights))
+        object.__setattr__(self, "_checked", _owned(self.weights))
+        object.__setattr__(self, "weights", torch.from_numpy(self._checked))
 
     def value(self, weight: Tensor) -> Tensor:
         """g(weight), of shape ()."""
@@ -392,7 +396,8 @@ class GrOWL:
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
         """`prox_growl`."""
-        return prox_growl(weight, self.weights, dim=self.dim, step_size=step_size)
+        size = weight.shape[check_dim(self.dim, check_tensor(weight, "weight"))]
+        return owl._prox_growl(weight, _fitting(self, size), self.dim, step_size)
 
     def lam_max(self, grad: Tensor) -> float:
         """The factor on this penalty from which on 0 is optimal, where the loss has gradient `grad` at 0."""
@@ -405,10 +410,15 @@ def _check_finite(weight: Tensor) -> Tensor:
     return weight
 
 
-def _owned(weights: Tensor) -> Tensor:
+def _owned(weights: Tensor) -> Array:
     """Checked weights, copied: nothing outside can unsort them later."""
     n = weights.shape[0] if isinstance(weights, Tensor) and weights.ndim else 0
-    return torch.from_numpy(check_weights(weights, n, "entries or slices").copy())
+    return check_weights(weights, n, "entries or slices").copy()
+
+
+def _fitting(penalty: OWL | GrOWL, n: int) -> Tensor | Array:
+    """The checked weights as an array, without another look at them; the tensor, for its error, if n is another."""
+    return penalty._checked if len(penalty._checked) == n else penalty.weights
 
 
 def _largest(values: Tensor) -> float:
