@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-the-tests browser clean
+.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-the-tests browser benchmark clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -64,6 +64,14 @@ test-site: book browser ## the built pages, in a real browser
 test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways; a check must notice each
 	@echo "==> breaking a copy of the book on purpose"
 	@$(BIN)/python tools/test_the_tests.py
+
+.venv-benchmark/.installed: requirements-benchmark.txt pyproject.toml
+	@test -x .venv-benchmark/bin/python || $(PYTHON) -m venv .venv-benchmark
+	@.venv-benchmark/bin/python -m pip install --disable-pip-version-check -r requirements-benchmark.txt
+	@touch $@
+
+benchmark: .venv-benchmark/.installed ## measure the library beside its peers (ten minutes); FRESH=1 measures all again
+	@.venv-benchmark/bin/python benchmarks/run.py $(if $(FRESH),--fresh)
 
 browser:
 	@sh tools/find_browser.sh --install >/dev/null || echo "no browser found: the tests that need one will be skipped"

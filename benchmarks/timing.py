@@ -9,7 +9,9 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 
-def side_by_side(functions: dict[str, Callable[[], object]], *, repeats: int, warm_up: int = 1) -> dict[str, list[float]]:
+def side_by_side(
+    functions: dict[str, Callable[[], object]], *, repeats: int, warm_up: int = 1
+) -> dict[str, list[float]]:
     """Seconds of each function in each repeat."""
     for _ in range(warm_up):
         for function in functions.values():
@@ -24,7 +26,7 @@ def side_by_side(functions: dict[str, Callable[[], object]], *, repeats: int, wa
 
 
 def medians(seconds: dict[str, list[float]], reference: str) -> dict[str, dict[str, float]]:
-    """For each function the median time, and the median and quartiles of its ratio to the reference in the same repeat."""
+    """For each function its median time; the median and quartiles of its ratio to the reference, repeat by repeat."""
     summary = {}
     for name, times in seconds.items():
         ratios = sorted(a / b for a, b in zip(times, seconds[reference], strict=True))

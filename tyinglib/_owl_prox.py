@@ -129,8 +129,10 @@ def _sort_what_may_live(size: Array, w: Array) -> tuple[Array, Array]:
             threshold = sample[len(sample) - 1 - int(share * len(sample))]
             entries = np.flatnonzero(size > threshold)
             order, rising = _argsort(size[entries])
-            if _rest_is_zero(rising, float(size.sum(dtype=np.float64)), float(threshold), w):
-                return entries[order], rising
+            live = _live_count(rising, float(size.sum(dtype=np.float64)), float(threshold), w)
+            if live is not None:
+                first = len(rising) - live
+                return entries[order[first:]], rising[first:]
             share *= 2
     return _argsort(size)
 
@@ -140,21 +142,25 @@ def _best_rank(rising: Array, w: Array) -> int:
     return int(np.argmax(np.cumsum(rising[::-1] - w))) + 1
 
 
-def _rest_is_zero(rising: Array, total: float, threshold: float, w: Array) -> bool:
-    """Whether every entry beyond the sorted ones, all of them at most `threshold`, must be zero.
+def _live_count(rising: Array, total: float, threshold: float, w: Array) -> int | None:
+    """How many of the sorted entries are not zero for certain; None if an entry beyond them might not be zero.
 
-    Their j largest add at most min(j * threshold, all that is left) to the running sum and take sum of w away.
-    The first is linear and the second concave in j: the sum is highest at j = 0 or where the two bounds meet.
+    All entries beyond are at most `threshold`, and sum up to what is left of the total. Their j largest add at most
+    min(j * threshold, all that is left) to the running sum, and take a sum of w away. The first is linear up to where
+    it meets the second, and the sum of w is concave: the running sum is highest at j = 0 or where they meet.
     """
     head = len(rising)
     if head == 0:
-        return False
+        return None
     running = np.cumsum(rising[::-1] - w[:head])
     left = total - float(rising.sum(dtype=np.float64))
     meet = head + int(left / threshold) if threshold > 0 else head
     gain = left - float(w[head:meet].sum())
     slack = 1e-9 * (total + float(w[:meet].sum()))  # rounding of the sums
-    return float(running[-1]) + max(gain, 0.0) + slack < float(running.max())
+    highest = float(running.max())
+    if float(running[-1]) + max(gain, 0.0) + slack >= highest:
+        return None
+    return int(np.flatnonzero(running >= highest - slack)[-1]) + 1
 
 
 def _argsort(size: Array) -> tuple[Array, Array]:
