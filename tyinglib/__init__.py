@@ -8,7 +8,8 @@
     save_tied(model, path); load_tied(model, path) shared values stored once
 
 The rooms: `selection` (S itself); `penalties`, `owl`, `weight_sequences`; `optim`; `tying`, `finding`, `compacting`;
-`compression`; `datasets`; for the book: `plots`, `notebook`.
+`sharing` (two models); `layers` (untied twins); `compression`; `stability`; `datasets`; for the book: `plots`,
+`notebook`.
 """
 
 from tyinglib.compacting import compact
@@ -16,6 +17,8 @@ from tyinglib.compression import ParameterCount, count_parameters, load_tied, sa
 from tyinglib.finding import find_ties
 from tyinglib.optim import ProxSGD
 from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, Penalty
+from tyinglib.sharing import prox_tying, share, shared_parameters, tying_penalty, unshare
+from tyinglib.stability import bootstrap_selection, selection_stability
 from tyinglib.tying import TieSpec, tie, tie_specs, untie
 from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
 
@@ -30,17 +33,24 @@ __all__ = [
     "Penalty",
     "ProxSGD",
     "TieSpec",
+    "bootstrap_selection",
     "compact",
     "count_parameters",
     "find_ties",
     "load_tied",
     "oscar_weights",
     "pld_weights",
+    "prox_tying",
     "save_tied",
+    "selection_stability",
+    "share",
+    "shared_parameters",
     "slope_bh_weights",
     "storage_bits",
     "tie",
     "tie_specs",
+    "tying_penalty",
+    "unshare",
     "untie",
 ]
 __version__ = "0.1.0"

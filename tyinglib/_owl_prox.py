@@ -80,13 +80,13 @@ def prox_rows(rows: Tensor, weights: Tensor | Array, step_size: float, labels: A
         w = w * step_size
     array = wide(rows.detach()).cpu().numpy()
     result = np.empty(array.shape, dtype=array.dtype)
-    for i, row in enumerate(array):
+    for i, (row, x) in enumerate(zip(array, result, strict=True)):
         entries, shrunk, starts = prox_sizes(row, w)
         if len(entries) < len(row):
-            result[i] = 0
-        result[i, entries] = shrunk
-        np.copysign(result[i], row, out=result[i])
-        result[i] += 0.0  # -0 becomes 0
+            x[:] = 0
+        x[entries] = shrunk
+        np.copysign(x, row, out=x)
+        x += 0.0  # -0 becomes 0
         if labels is not None:
             blocks = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(shrunk)))
             labels[i] = selection.PRUNED
@@ -103,7 +103,9 @@ def prox_sizes(v: Array, w: Array) -> tuple[Array, Array, Array]:
     if len(v) and not math.isfinite(top := float(size.max())):
         raise ValueError(f"weight holds NaN or infinite values (largest size {top}), which have no proximal point")
     entries, rising = _sort_what_may_live(size, w)
-    difference = rising - w[: len(rising)][::-1]  # float64
+    falling = w[: len(rising)][::-1]
+    # in float64, and in place where it can be: at ten million entries, fresh memory costs as much as sorting
+    difference = np.subtract(rising, falling, out=rising) if rising.dtype == w.dtype else rising - falling
     if (difference[1:] < difference[:-1]).any():
         pooled = isotonic_regression(difference)
         difference, starts = pooled.x, pooled.blocks[:-1]
