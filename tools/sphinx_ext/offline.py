@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,24 @@ def tidy_scripts(app: Sphinx, pagename: str, templatename: str, context: dict[st
     context["script_files"] = kept
 
 
+_start_once = katex.KaTeXServer.start
+
+
+def start_katex() -> katex.KaTeXServer:
+    """Start the typesetting server, once more if need be.
+
+    On a busy machine its socket may be there a moment before anyone listens to it.
+    """
+    for _ in range(9):
+        try:
+            return _start_once()
+        except ConnectionRefusedError:
+            time.sleep(0.2)
+    return _start_once()
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
+    katex.KaTeXServer.start = start_katex
     app.connect("config-inited", find_assets, priority=900)
     app.connect("html-page-context", tidy_scripts, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
