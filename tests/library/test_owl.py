@@ -383,3 +383,46 @@ def test_zero_rows_have_no_gradient_and_no_nan():
     (growl_norm(weight, torch.tensor([2.0, 1.0])) + prox_growl(weight, torch.tensor([0.2, 0.1])).sum()).backward()
     assert torch.isfinite(weight.grad).all()
     assert not weight.grad[:, 1].any()
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    st.lists(st.floats(0, 10), min_size=1, max_size=12),
+    st.lists(st.floats(0, 1), min_size=0, max_size=12),
+    st.floats(0, 3),
+    st.floats(0, 6),
+    st.floats(0.3, 3),
+)
+def test_what_is_called_zero_is_zero(head, rest, threshold, top, bend):
+    """Whatever lies beyond the sorted entries: if a count is given, the prox of all is zero from there on."""
+    largest = np.sort(threshold + np.array(head))
+    beyond = threshold * np.array(rest)
+    n = len(largest) + len(beyond)
+    w = top * (1 - np.arange(n) / n) ** bend
+    everything = np.concatenate([largest, beyond])
+    live = _owl_prox._live_count(largest, float(everything.sum()), threshold, w)
+    x = np.array(textbook_prox(everything.tolist(), w.tolist()))
+    if live is not None:
+        assert 0 < live <= len(largest)
+        assert (np.sort(x)[: n - live] <= 1e-7).all()
+
+
+def test_how_much_is_called_zero():
+    """The bound is not idle: by hand, with what is left at the threshold in full, and with less."""
+    rising, w = np.array([1.0, 1.0, 5.0]), np.array([3.0, 2.0, 2.0, 2.0, 2.0])
+    # running sums of (5, 1, 1) - w: 2, 1, 0; two more entries of 1 against weights of 2 only lower them
+    assert _owl_prox._live_count(rising, 9.0, 1.0, w) == 1
+    # the running sum ends at its highest: the next entry may live
+    assert _owl_prox._live_count(np.array([4.0, 5.0]), 11.0, 1.0, np.array([3.0, 2.0, 2.0, 2.0])) is None
+    # low weights beyond: 0, then 6 entries of 1 gain 0.5 each, and pass the 2 of the start
+    low = np.concatenate([w[:3], np.full(6, 0.5)])
+    assert _owl_prox._live_count(rising, 13.0, 1.0, low) is None
+    # the same six entries, but smaller: they sum up to 0.6, and cannot
+    assert _owl_prox._live_count(rising, 7.6, 1.0, low) == 1
+    assert _owl_prox._live_count(np.array([]), 0.0, 1.0, w) is None
+    assert _owl_prox._live_count(np.array([0.5, 5.0]), 5.5, 0.0, w) == 1
+
+
+def test_best_rank_by_hand():
+    assert _owl_prox._best_rank(np.array([1.0, 1.0, 5.0]), np.array([3.0, 2.0, 2.0])) == 1
+    assert _owl_prox._best_rank(np.array([1.0, 4.0, 5.0]), np.array([3.0, 2.0, 2.0])) == 2

@@ -1,0 +1,213 @@
+"""Errors word by word, and defaults: what a reader meets first when something is wrong."""
+
+import math
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from tyinglib import selection
+from tyinglib.owl import growl_norm, owl_dual_norm, owl_norm, prox_growl, prox_owl, slice_norms
+from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, group_soft_threshold, prox_l2, soft_threshold
+from tyinglib.tying import TieSpec, tie, untie
+
+F64 = torch.float64
+ONES, INTEGERS = torch.ones(2, 2), torch.ones(2, 2, dtype=torch.int64)
+NOT_FLOAT = "weight must be a floating-point tensor, got dtype torch.int64"
+NAN = torch.tensor([[float("nan"), 1.0]])
+
+
+def number(name, got="-1"):
+    return f"{name} must be a finite number >= 0, got {got}"
+
+
+def tied():
+    return tie(nn.Linear(2, 3), "weight", TieSpec([0, 0], dim=1))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: soft_threshold(ONES, -1), number("threshold")),
+        (lambda: group_soft_threshold(ONES, -1), number("threshold")),
+        (lambda: prox_l2(ONES, -1), number("strength")),
+        (lambda: L1(-1), number("lam")),
+        (lambda: L2(-1), number("lam")),
+        (lambda: GroupLasso(-1), number("lam")),
+        (lambda: ElasticNet(-1, 1), number("l1")),
+        (lambda: ElasticNet(1, -1), number("l2")),
+        (lambda: L1("a"), number("lam", "'a'")),
+        (lambda: soft_threshold(INTEGERS, 1), NOT_FLOAT),
+        (lambda: owl_norm(INTEGERS, torch.ones(4)), NOT_FLOAT),
+        (lambda: owl_dual_norm(INTEGERS, torch.ones(4)), NOT_FLOAT),
+        (lambda: prox_owl(INTEGERS, torch.ones(4)), NOT_FLOAT),
+        (lambda: prox_growl(INTEGERS, torch.ones(2)), NOT_FLOAT),
+        (lambda: slice_norms(INTEGERS, 0), NOT_FLOAT),
+        (lambda: GrOWL(torch.ones(2)).prox(INTEGERS, 1.0), NOT_FLOAT),
+        (lambda: L1(1).prox(NAN, 1.0), "weight holds NaN or infinite values, which have no proximal point"),
+        (
+            lambda: prox_owl(NAN, torch.ones(2)),
+            "weight holds NaN or infinite values (largest size nan), which have no proximal point",
+        ),
+        (
+            lambda: owl_norm(ONES, torch.ones(3)),
+            "weights must have one entry for each of the 4 entries, shape (4,), got shape (3,)",
+        ),
+        (
+            lambda: owl_dual_norm(ONES, torch.ones(3)),
+            "weights must have one entry for each of the 4 entries, shape (4,), got shape (3,)",
+        ),
+        (
+            lambda: OWL(torch.ones(3)).prox(ONES, 1.0),
+            "weights must have one entry for each of the 4 entries, shape (4,), got shape (3,)",
+        ),
+        (
+            lambda: GrOWL(torch.ones(3)).prox(ONES, 1.0),
+            "weights must have one entry for each of the 2 entries, shape (2,), got shape (3,)",
+        ),
+        (
+            lambda: OWL(torch.ones(2, 2)),
+            "weights must have one entry for each of the 2 entries or slices, shape (2,), got shape (2, 2)",
+        ),
+        (
+            lambda: OWL(torch.tensor(1.0)),
+            "weights must have one entry for each of the 0 entries or slices, shape (0,), got shape ()",
+        ),
+        (
+            lambda: owl_dual_norm(ONES, torch.zeros(4)),
+            "weights must have a first weight above zero: otherwise OWL is zero, and has no dual norm",
+        ),
+        (
+            lambda: prox_owl(torch.tensor(1.0), torch.ones(1), batched=True),
+            "batched=True needs a first dimension that numbers the problems, got a weight of shape ()",
+        ),
+        (lambda: selection.check_labels([]), "labels must name at least one slice, got none"),
+        (
+            lambda: selection.check_labels([0, 2]),
+            "labels name group 2, but 2 slices fill at most groups 0..1; number the groups without gaps",
+        ),
+        (
+            lambda: selection.pull_back(torch.ones(3), [0, 1]),
+            "a weight of shape (3,) has 3 slices along dim 0, but there are 2 labels",
+        ),
+        (
+            lambda: selection.group_means(torch.ones(3), [0, 1]),
+            "a weight of shape (3,) has 3 slices along dim 0, but there are 2 labels",
+        ),
+        (
+            lambda: tie(nn.Linear(3, 2), "weight", TieSpec([0, 0], dim=1)),
+            "a weight of shape (2, 3) has 3 slices along dim 1, but there are 2 labels",
+        ),
+        (lambda: untie(nn.Linear(3, 2), "weight"), "'weight' of Linear is not tied; tie_specs(model) lists what is"),
+        (
+            lambda: tie(tied(), "weight", TieSpec([0, 0], dim=1)),
+            "'weight' of ParametrizedLinear is tied already; untie it first",
+        ),
+        (
+            lambda: tie(parametrizations.weight_norm(nn.Linear(2, 3)), "weight", TieSpec([0, 0], dim=1)),
+            "'weight' of ParametrizedLinear has another parametrization; remove it first with "
+            "torch.nn.utils.parametrize.remove_parametrizations",
+        ),
+        (
+            lambda: tie(nn.Linear(2, 3), "w", TieSpec([0, 0], dim=1)),
+            "Linear has no parameter 'w'; its own parameters are ['bias', 'weight']",
+        ),
+        (
+            lambda: tie(nn.Sequential(nn.Linear(2, 3)), "0.weight", TieSpec([0, 0], dim=1)),
+            "Sequential has no parameter '0.weight'; give the layer that owns it, for example model[0], and the bare "
+            "name",
+        ),
+    ],
+)
+def test_errors_word_by_word(call, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call()
+
+
+def test_nan_before_tying():
+    layer = nn.Linear(2, 3)
+    with torch.no_grad():
+        layer.weight[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="NaN") as caught:
+        tie(layer, "weight", TieSpec([0, 0], dim=1))
+    expected = "'weight' holds NaN or infinite values, whose group means mean nothing; "
+    assert str(caught.value) == expected + "find where training diverged before tying"
+
+
+def test_default_dims():
+    """Inputs for penalties (dim 1), slices along dim 0 for the maps of S."""
+    v = torch.tensor([[3.0, 0.1, 1.0], [4.0, 0.2, 2.0]], dtype=F64)
+    weights = torch.tensor([0.5, 0.3, 0.1])
+    assert torch.equal(group_soft_threshold(v, 0.5), group_soft_threshold(v, 0.5, dim=1))
+    assert torch.equal(prox_growl(v, weights), prox_growl(v, weights, dim=1))
+    assert torch.equal(growl_norm(v, weights), growl_norm(v, weights, dim=1))
+    assert GroupLasso(1.0).dim == GrOWL(weights).dim == 1
+    labels = [0, 0]
+    for function in (selection.pull_back, selection.group_means, selection.project):
+        assert torch.equal(function(v, labels), function(v, labels, dim=0))
+    assert torch.equal(selection.expand(v[:1], labels), v[:1].expand(2, 3))
+
+
+def test_lam_max_at_the_edges():
+    zero, empty = torch.zeros(2, 3), torch.zeros(2, 0)
+    for penalty in (L1(0.5), ElasticNet(0.5, 1.0), GroupLasso(0.5), GrOWL(torch.ones(3))):
+        assert penalty.lam_max(zero) == 0
+    assert OWL(torch.ones(6)).lam_max(zero) == 0
+    for penalty in (L1(0.5), GroupLasso(0.5)):
+        assert penalty.lam_max(empty) == 0
+    grad = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    for penalty in (L1(0.0), ElasticNet(0.0, 1.0), GroupLasso(0.0), GrOWL(torch.zeros(3)), OWL(torch.zeros(6))):
+        assert penalty.lam_max(grad) == math.inf
+        assert penalty.lam_max(zero) == 0
+    for penalty in (L1(1.0), GroupLasso(1.0), GrOWL(torch.ones(3))):
+        assert penalty.lam_max(grad) == 1
+    assert L1(4.0).lam_max(grad) == 0.25
+    assert owl_dual_norm(grad.half(), torch.ones(6)).dtype == torch.float32
+
+
+def test_penalties_do_not_check_their_weights_again(monkeypatch):
+    """At every step of training: the weights are a checked copy."""
+    from tyinglib import _owl_prox
+
+    penalties = OWL(torch.ones(4)), GrOWL(torch.ones(2))
+    monkeypatch.setattr(_owl_prox, "check_weights", None)
+    for penalty in penalties:
+        assert torch.equal(penalty.prox(ONES, 0.0), ONES)
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, 1], dtype=torch.int32), torch.tensor([0, 1], dtype=torch.uint8)])
+def test_labels_become_int64(labels):
+    assert selection.check_labels(labels).dtype == torch.int64
+
+
+def test_last_dims_of_the_range():
+    v = torch.ones(2, 3)
+    assert torch.equal(selection.project(v, [0, 0], dim=-2), v)
+    with pytest.raises(ValueError, match=r"dim must be in -2\.\.1"):
+        selection.project(v, [0, 0], dim=-3)
+
+
+def test_a_sparse_matrix_is_coalesced():
+    assert selection.selection_matrix([1, 0, -1], sparse=True).is_coalesced()
+
+
+def test_specs_that_are_equal_hash_alike_and_others_do_not():
+    assert hash(TieSpec([0, 1], dim=0)) == hash(TieSpec([0, 1], dim=0))
+    assert len({hash(TieSpec([0, 1], dim=d)) for d in (0, 1)}) == 2
+    assert "dim=1" in repr(tied())
+
+
+def test_a_failed_registration_leaves_the_gradient(monkeypatch):
+    layer = nn.Linear(2, 3)
+    layer(torch.ones(1, 2)).sum().backward()
+    grad = layer.weight.grad
+
+    def fail(*arguments, **settings):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("tyinglib.tying.parametrize.register_parametrization", fail)
+    with pytest.raises(RuntimeError, match="no"):
+        tie(layer, "weight", TieSpec([0, 0], dim=1))
+    assert layer.weight.grad is grad
