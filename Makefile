@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-the-tests browser benchmark clean
+.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-the-tests browser benchmark mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -49,7 +49,7 @@ lint: $(VENV)/.installed ## style and types
 
 test-library: $(VENV)/.installed ## tyinglib: tests and the examples in its docstrings
 	@echo "==> the library, its docstrings, and the tools"
-	@MPLBACKEND=agg $(BIN)/python -m pytest -q tests/library tests/tools tyinglib --doctest-modules
+	@MPLBACKEND=agg $(BIN)/python -m pytest -q tests/library tests/tools tyinglib --doctest-modules --cov=tyinglib --cov-fail-under=95 --cov-report=term:skip-covered
 
 test-notebooks: $(VENV)/.installed ## run every cell again and compare its output; hold chapters to their rules
 	@echo "==> the rules for chapters"
@@ -72,6 +72,10 @@ test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways;
 
 benchmark: .venv-benchmark/.installed ## measure the library beside its peers (ten minutes); FRESH=1 measures all again
 	@.venv-benchmark/bin/python benchmarks/run.py $(if $(FRESH),--fresh)
+
+mutation: $(VENV)/.installed ## change the library in 1600 small ways; its tests must notice (half an hour; tests/MUTANTS.md)
+	@$(BIN)/python -m pip install --disable-pip-version-check -q mutmut==3.8.1
+	@MPLBACKEND=agg $(BIN)/python -m mutmut run
 
 browser:
 	@sh tools/find_browser.sh --install >/dev/null || echo "no browser found: the tests that need one will be skipped"
