@@ -16,7 +16,7 @@ import training
 from timing import machine
 
 RESULTS = Path(__file__).parent / "results" / "library.json"
-PARTS = {"prox": prox.measure, "training": training.measure}
+PARTS = {"training": training.measure, "prox": prox.measure}
 
 
 def main() -> int:
