@@ -18,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tyinglib import selection
-from tyinglib.tying import TieSpec, tie
+from tyinglib import selection, tying
+from tyinglib.tying import TieSpec, tie, tie_specs
 
 
 class _LocallyConnected(nn.Module):
     """What the one- and the two-dimensional layer have in common; positions are numbered row by row."""
 
     ndim: int
+    kind: Any  # torch's convolution
 
     def __init__(
         self,
@@ -103,8 +104,7 @@ class _LocallyConnected(nn.Module):
 
     def to_conv(self) -> nn.Module:
         """The nearest convolution: the mean over positions, exact for a tied layer."""
-        kind: Any = nn.Conv1d if self.ndim == 1 else nn.Conv2d
-        conv: nn.Module = kind(
+        conv: nn.Module = self.kind(
             self.in_channels,
             self.out_channels,
             self.kernel_size,
@@ -122,6 +122,8 @@ class _LocallyConnected(nn.Module):
 
     @classmethod
     def _from(cls, conv: Any, input_size: int | tuple[int, ...]) -> Any:
+        if not isinstance(conv, cls.kind):
+            raise ValueError(f"expected a torch.nn.{cls.kind.__name__}, got {conv!r}")
         if conv.groups != 1 or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             raise ValueError(
                 "expected a convolution with groups=1, padding_mode='zeros' and padding in numbers, "
@@ -190,6 +192,7 @@ class LocallyConnected1d(_LocallyConnected):
     """
 
     ndim = 1
+    kind = nn.Conv1d
 
     @classmethod
     def from_conv(cls, conv: nn.Conv1d, input_size: int) -> LocallyConnected1d:
@@ -228,6 +231,7 @@ class LocallyConnected2d(_LocallyConnected):
     """
 
     ndim = 2
+    kind = nn.Conv2d
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, input_size: int | tuple[int, int]) -> LocallyConnected2d:
@@ -320,27 +324,36 @@ class UnrolledRNN(nn.Module):
         return TieSpec(torch.zeros(self.steps, dtype=torch.int64), dim=0)
 
     def tie_over_time(self) -> UnrolledRNN:
-        """Tie every parameter over time. Build the optimizer afterwards."""
-        for name in self._names():
-            tie(self, name, self.tie_spec())
+        """Tie every parameter over time; those that are so already stay. Build the optimizer afterwards."""
+        spec, found = self.tie_spec(), tie_specs(self)
+        names = [name for name in self._names() if found.get(name) != spec]
+        for name in names:  # before any is tied: if one is refused, none is
+            if not torch.isfinite(tying._own_parameter(self, name)).all():
+                raise ValueError(f"{name!r} holds NaN or infinite values; find where training diverged before tying")
+        for name in names:
+            tie(self, name, spec)
         return self
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """(output, last state), with the shapes of `torch.nn.RNN`, `LSTM` or `GRU` with one layer."""
+        if not isinstance(x, Tensor):
+            raise ValueError(f"expected a tensor, got {type(x).__name__}; packed sequences must be padded")
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+            order = "N, T" if self.batch_first else "T, N"
             raise ValueError(
-                f"expected an input (T, N, {self.input_size}) or (T, {self.input_size}), got {tuple(x.shape)}"
+                f"expected an input ({order}, {self.input_size}) or (T, {self.input_size}), got {tuple(x.shape)}"
             )
         batched = x[:, None] if x.ndim == 2 else x.transpose(0, 1) if self.batch_first else x
         length = len(batched)
         parameters = {name: getattr(self, name) for name in self._names()}  # read once: a tied one expands
-        tied = all(name in getattr(self, "parametrizations", {}) for name in parameters)
-        if length != self.steps and not tied:
+        if length == 0:
+            raise ValueError(f"expected a sequence of at least one step, got shape {tuple(x.shape)}")
+        if length != self.steps and not self._is_tied_over_time():
             raise ValueError(
                 f"there are weights for {self.steps} steps, and the sequence has {length}; only a layer that is tied "
                 "over time can run on: tie_over_time()"
             )
-        h, c = self._start(batched, state)
+        h, c = self._start(batched, state, x.ndim == 2)
         outputs = []
         for t in range(length):
             step = {name: p[min(t, self.steps - 1)] for name, p in parameters.items()}
@@ -354,12 +367,20 @@ class UnrolledRNN(nn.Module):
             last = [s[None] for s in (h, c) if s is not None]
         return output, last[0] if self.cell != "lstm" else tuple(last)
 
-    def _start(self, x: Tensor, state: Any) -> tuple[Tensor, Tensor | None]:
-        given = () if state is None else tuple(state) if self.cell == "lstm" else (state,)
+    def _is_tied_over_time(self) -> bool:
+        specs = tie_specs(self)
+        return all(specs.get(name) == self.tie_spec() for name in self._names())
+
+    def _start(self, x: Tensor, state: Any, unbatched: bool) -> tuple[Tensor, Tensor | None]:
         shape = (x.shape[1], self.hidden_size)
+        given = () if state is None else tuple(state) if isinstance(state, (tuple, list)) else (state,)
+        wanted = 2 if self.cell == "lstm" else 1
+        if given and len(given) != wanted:
+            raise ValueError(f"the state of {self.cell!r} has {wanted} tensor{'s' * (wanted > 1)}, got {len(given)}")
+        expected = (1, shape[1]) if unbatched else (1, *shape)
         for s in given:
-            if s.numel() != math.prod(shape):
-                raise ValueError(f"expected a state of shape (1, {shape[0]}, {shape[1]}), got {tuple(s.shape)}")
+            if s.shape != expected:
+                raise ValueError(f"expected a state of shape {expected}, got {tuple(s.shape)}")
         h = given[0].reshape(shape) if given else x.new_zeros(shape)
         if self.cell != "lstm":
             return h, None

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, clone
 from torch import Tensor
@@ -49,7 +50,8 @@ def selection_stability(selections: Tensor | npt.ArrayLike, *, level: float = 0.
     selections
         (M, d): row i is run i, entries 0 or 1 (or bool): was feature f selected? M >= 2.
     level
-        Of the interval, between 0 and 1. It is asymptotic in M; below some 20 runs it is too narrow.
+        Of the interval, between 0 and 1. It is asymptotic in M: below some 20 runs it is too narrow. Runs count as
+        independent: over bootstraps of one data set it speaks of more of these, not of other data sets.
 
     Returns
     -------
@@ -146,18 +148,19 @@ def bootstrap_selection(
     Parameters
     ----------
     select
-        A scikit-learn estimator with ``coef_`` (cloned for every bootstrap), or a function (x, y) -> (d,)
-        coefficients, or a mask.
+        A scikit-learn estimator with ``coef_`` (cloned for every bootstrap; a ``random_state`` of None becomes the
+        bootstrap's own seed), or a function (x, y) -> (d,) coefficients, or a mask. It is given arrays.
     x, y
         (n, d) inputs and (n,) or (n, m) responses. Rows are drawn with replacement, n of them.
     n_bootstraps
         M, >= 1.
     seed
-        Each bootstrap has its own random stream: results do not depend on n_jobs.
+        >= 0. Each bootstrap has its own random stream: results do not depend on n_jobs.
     n_jobs
         As `joblib.Parallel`'s; inside ``joblib.parallel_config(backend="dask")`` or ``"ray"`` they run there.
+        Torch's default dtype goes along.
     progress
-        Show a progress bar (tqdm, on stderr).
+        Show a progress bar (tqdm, on stderr). With ``"ray"`` and ``"multiprocessing"`` it only fills at the end.
 
     Returns
     -------
@@ -168,7 +171,9 @@ def bootstrap_selection(
     Raises
     ------
     ValueError
-        If x and y do not fit, n_bootstraps < 1, or a result has not one number a feature.
+        If x and y do not fit, n_bootstraps < 1, seed < 0, or a result has not one finite number a feature.
+    RuntimeError
+        If a fit fails: with the number of the bootstrap, and the error.
 
     Examples
     --------
@@ -181,39 +186,70 @@ def bootstrap_selection(
 
     Reference: Efron (1979); Meinshausen and Buhlmann (2010) for selection. Chapter: The Lasso is unstable.
     """
-    inputs, responses = np.asarray(x), np.asarray(y)
-    if inputs.ndim != 2 or len(inputs) != len(responses):
+    inputs, responses = _array(x), _array(y)
+    if inputs.ndim != 2 or len(inputs) == 0 or responses.shape[:1] != inputs.shape[:1]:
         raise ValueError(f"x must be (n, d) and y have n rows, got shapes {inputs.shape} and {responses.shape}")
     if isinstance(n_bootstraps, bool) or not isinstance(n_bootstraps, int) or n_bootstraps < 1:
         raise ValueError(f"n_bootstraps must be a whole number >= 1, got {n_bootstraps!r}")
-    if not callable(select) and not hasattr(select, "fit"):
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
+    if isinstance(select, type) or not (callable(select) or hasattr(select, "fit")):
         raise ValueError(f"select must be an estimator or a function (x, y) -> coefficients, got {select!r}")
     streams = np.random.SeedSequence(seed).spawn(n_bootstraps)
-    jobs = (joblib.delayed(_one)(select, inputs, responses, stream, number) for number, stream in enumerate(streams))
-    results = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+    dtype = torch.get_default_dtype()
+    jobs = (
+        joblib.delayed(_one)(select, inputs, responses, stream, number, dtype) for number, stream in enumerate(streams)
+    )
+    try:
+        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
+    except ValueError:  # backends made of multiprocessing's pool, Ray's too, cannot hand results over one by one
+        parallel = joblib.Parallel(n_jobs=n_jobs)
+    results = parallel(jobs)
     if progress:
-        from tqdm.auto import tqdm
+        from tqdm import tqdm  # not tqdm.auto: that warns in a notebook without ipywidgets
 
         results = tqdm(results, total=n_bootstraps, desc="bootstraps", unit="fit")
     return np.stack(list(results))
 
 
-def _one(select: Any, x: Array, y: Array, stream: np.random.SeedSequence, number: int) -> Array:
-    rows = np.random.default_rng(stream).integers(0, len(x), len(x))
-    if hasattr(select, "fit"):
-        found = np.asarray(clone(select).fit(x[rows], y[rows]).coef_)
-        found = np.linalg.norm(found, axis=0) if found.ndim == 2 and len(found) > 1 else found.reshape(-1)
-    else:
-        found = np.asarray(select(x[rows], y[rows]))
+def _one(select: Any, x: Array, y: Array, stream: np.random.SeedSequence, number: int, dtype: torch.dtype) -> Array:
+    rng = np.random.default_rng(stream)
+    rows = rng.integers(0, len(x), len(x))
+    before = torch.get_default_dtype()  # another process starts with float32
+    torch.set_default_dtype(dtype)
+    try:
+        found = _coefficients(select, x[rows], y[rows], int(rng.integers(2**31 - 1)))
+    except Exception as error:
+        # one plain message: the error's own class may not survive the way back from another process
+        raise RuntimeError(f"bootstrap {number} failed: {type(error).__name__}: {error}") from error
+    finally:
+        torch.set_default_dtype(before)
     if found.shape != (x.shape[1],):
         raise ValueError(
             f"bootstrap {number}: expected one number for each of {x.shape[1]} features, got shape {found.shape}"
         )
-    return found.astype(np.float64)
+    found = found.astype(np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError(f"bootstrap {number}: expected finite numbers, got NaN or infinity")
+    return found
+
+
+def _coefficients(select: Any, x: Array, y: Array, seed: int) -> Array:
+    if not hasattr(select, "fit"):
+        return _array(select(x, y))
+    estimator = clone(select)
+    options = estimator.get_params().items()
+    free = [name for name, value in options if name.split("__")[-1] == "random_state" and value is None]
+    found = np.asarray(estimator.set_params(**dict.fromkeys(free, seed)).fit(x, y).coef_)
+    return np.linalg.norm(found, axis=0) if found.ndim == 2 and len(found) > 1 else found.reshape(-1)
+
+
+def _array(data: Any) -> Array:
+    return data.detach().cpu().numpy() if isinstance(data, Tensor) else np.asarray(data)
 
 
 def _table(selections: Tensor | npt.ArrayLike) -> Array:
-    z = np.asarray(selections)
+    z = _array(selections)
     if z.ndim != 2 or z.shape[0] < 2 or z.shape[1] < 1:
         raise ValueError(f"selections must be a table (runs, features) with at least 2 runs, got shape {z.shape}")
     if not np.isin(z, (0, 1)).all():

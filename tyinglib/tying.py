@@ -154,6 +154,7 @@ def tie(module: nn.Module, name: str, spec: TieSpec) -> nn.Module:
             f"{name!r} holds NaN or infinite values, whose group means mean nothing; "
             "find where training diverged before tying"
         )
+    _own_class(module)
     grad, weight.grad = weight.grad, None  # the old gradient has the old shape
     try:
         parametrize.register_parametrization(module, name, Tie(spec).to(weight.device))
@@ -191,6 +192,7 @@ def untie(module: nn.Module, name: str) -> nn.Module:
     """
     if _tie_of(module, name) is None:
         raise ValueError(f"{name!r} of {type(module).__name__} is not tied; tie_specs(model) lists what is")
+    _own_class(module)
     module.parametrizations[name].original.grad = None  # type: ignore[union-attr, index]
     parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     return module
@@ -226,6 +228,16 @@ def tie_specs(model: nn.Module) -> dict[str, TieSpec]:
                 dotted = f"{prefix}.{name}" if prefix else name
                 specs[dotted] = TieSpec(found.labels, found.dim)
     return specs
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give a parametrized module its own class: a deepcopy shares its original's, and with it the properties.
+
+    Without this, tying or untying the copy takes the weight of the original away, and the other way round.
+    """
+    if parametrize.is_parametrized(module):
+        kind = type(module)
+        module.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
 
 
 def _tie_of(module: nn.Module, name: str) -> Tie | None:

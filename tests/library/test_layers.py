@@ -11,7 +11,7 @@ from torch import nn
 from tyinglib import selection
 from tyinglib.compression import count_parameters
 from tyinglib.layers import LocallyConnected1d, LocallyConnected2d, UnrolledRNN
-from tyinglib.tying import tie, tie_specs
+from tyinglib.tying import TieSpec, tie, tie_specs
 
 F64 = torch.float64
 SETTINGS = [
@@ -39,6 +39,7 @@ def inputs(size, batch=5):
 
 
 CASES = [((9,), s) for s in SETTINGS] + [((7, 6), s) for s in SETTINGS]
+CASES += [((9, 9), {"stride": (2, 1), "padding": (0, 2), "dilation": (1, 3)})]  # height and width each its own
 
 
 @pytest.mark.parametrize(("size", "settings"), CASES)
@@ -144,6 +145,20 @@ def test_state_and_copies():
         (lambda: UnrolledRNN(3, 5, 2)(torch.zeros(2, 1, 4)), r"expected an input \(T, N, 3\)"),
         (lambda: UnrolledRNN(3, 5, 2)(torch.zeros(3, 1, 3)), r"weights for 2 steps, and the sequence has 3; only a"),
         (lambda: UnrolledRNN(3, 5, 2)(torch.zeros(2, 1, 3), torch.zeros(1, 2, 5)), r"state of shape \(1, 1, 5\)"),
+        # as many numbers, in another order: reshaped it would be taken in silence
+        (lambda: UnrolledRNN(3, 5, 2)(torch.zeros(2, 4, 3), torch.zeros(1, 5, 4)), r"\(1, 4, 5\), got \(1, 5, 4\)"),
+        (lambda: UnrolledRNN(3, 5, 2)(torch.zeros(2, 3), torch.zeros(5)), r"\(1, 5\), got \(5,\)"),
+        (lambda: UnrolledRNN(3, 5, 2, cell="lstm")(torch.zeros(2, 1, 3), torch.zeros(1, 1, 5)), "'lstm' has 2 tensors"),
+        (
+            lambda: UnrolledRNN(3, 5, 2)(torch.zeros(2, 1, 3), (torch.zeros(1, 1, 5),) * 2),
+            "'elman' has 1 tensor, got 2",
+        ),
+        (lambda: UnrolledRNN(3, 5, 2)(torch.zeros(0, 1, 3)), "at least one step"),
+        (lambda: UnrolledRNN(3, 5, 2)(torch.zeros(1, 1, 3)), "weights for 2 steps, and the sequence has 1"),
+        (lambda: UnrolledRNN(3, 5, 2)(nn.utils.rnn.pack_sequence([torch.zeros(2, 3)])), "must be padded"),
+        (lambda: UnrolledRNN(3, 5, 2, batch_first=True)(torch.zeros(1, 2, 4)), r"\(N, T, 3\)"),
+        (lambda: LocallyConnected1d.from_conv(nn.Conv2d(1, 1, 3), 5), "expected a torch.nn.Conv1d"),
+        (lambda: LocallyConnected2d.from_conv(nn.Linear(1, 1), 5), "expected a torch.nn.Conv2d"),
         (lambda: UnrolledRNN.from_rnn(nn.GRU(3, 5, num_layers=2), 4), "one layer, one direction"),
         (lambda: UnrolledRNN.from_rnn(nn.LSTM(3, 5, bidirectional=True), 4), "one direction"),
         (lambda: UnrolledRNN.from_rnn(nn.Linear(3, 5), 4), "expected nn.RNN, nn.LSTM or nn.GRU"),
@@ -230,6 +245,43 @@ def test_untied_it_is_a_feedforward_net():
     for t in range(3):
         h = torch.tanh(x[t] @ layer.weight_ih[t].T + layer.bias_ih[t] + h @ layer.weight_hh[t].T + layer.bias_hh[t])
     torch.testing.assert_close(layer(x)[0][-1], h)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1], [0, 1, 0, 1], [0, 0, 0, -1]])
+def test_tied_in_other_groups_cannot_run_on(labels):
+    layer = UnrolledRNN(3, 5, 4)
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        tie(layer, name, TieSpec(labels, dim=0))
+    with pytest.raises(ValueError, match="only a layer that is tied"):
+        layer(torch.zeros(9, 1, 3))
+
+
+def test_other_parametrizations_are_no_tie():
+    layer = UnrolledRNN(3, 5, 4, bias=False)
+    for name in ("weight_ih", "weight_hh"):
+        nn.utils.parametrizations.weight_norm(layer, name)
+    with pytest.raises(ValueError, match="only a layer that is tied"):
+        layer(torch.zeros(9, 1, 3))
+
+
+def test_tying_over_time_is_all_or_nothing_and_may_be_repeated():
+    layer = UnrolledRNN(3, 5, 2)
+    with torch.no_grad():
+        layer.bias_hh[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="'bias_hh' holds NaN"):
+        layer.tie_over_time()
+    assert tie_specs(layer) == {}
+    with torch.no_grad():
+        layer.bias_hh[0, 0] = 0
+    assert len(tie_specs(tie(layer, "weight_ih", layer.tie_spec()).tie_over_time().tie_over_time())) == 4
+
+
+def test_recurrent_initial_values_are_drawn_as_torch_draws_them():
+    torch.manual_seed(0)
+    bound = 1 / math.sqrt(16)
+    for parameter in UnrolledRNN(3, 16, steps=40).parameters():
+        assert parameter.abs().max() <= bound
+        assert parameter.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
 def test_half_tied_cannot_run_on():

@@ -6,7 +6,9 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Lasso, MultiTaskLasso
+from joblib.parallel import ThreadingBackend
+from sklearn.linear_model import Lasso, MultiTaskLasso, SGDRegressor
+from sklearn.pipeline import make_pipeline
 
 from tyinglib.stability import bootstrap_selection, jaccard, selection_stability
 
@@ -57,6 +59,16 @@ def test_interval_is_that_of_the_jackknife():
     left_out = np.array([selection_stability(np.delete(z, i, axis=0)).phi for i in range(400)])
     jackknife = np.sqrt(399 / 400 * ((left_out - left_out.mean()) ** 2).sum())
     assert (stability.upper - stability.phi) / 1.959964 == pytest.approx(jackknife, rel=0.02)
+
+
+def test_deviation_by_hand_where_sizes_differ():
+    # share 1/3, chance 2/9, p = (1, 2/3, 1/3, 0, 0, 0): Phi = 1 - 3/2 * (4/9 / 6) / (2/9) = 1/2. Influences times
+    # chance, 1/d sum z p - k_i/d * 1/3 + 1/4 (2/3 k_i/d - k_i/d - 1/3 + 1), are (8 + 11, 12 + 10, 12 + 9) / 72
+    nested = [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0]]
+    squares = (25 + 16 + 1) / 9 * (1 / 72 / (2 / 9)) ** 2  # of the distances from their mean
+    stability = selection_stability(nested)
+    assert stability.phi == pytest.approx(1 / 2)
+    assert (stability.upper - stability.phi) / 1.959964 == pytest.approx(2 / 3 * np.sqrt(squares))
 
 
 def test_interval_covers_as_often_as_it_says():
@@ -122,6 +134,53 @@ def test_bootstraps_do_not_depend_on_jobs_or_backend():
     assert not np.array_equal(bootstrap_selection(Lasso(alpha=0.2), x, y, n_bootstraps=6, seed=1), serial)
 
 
+class HandsOverAtTheEnd(ThreadingBackend):
+    """As multiprocessing's backend and Ray's: results cannot be had one by one."""
+
+    supports_return_generator = False
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_backends_that_hand_all_results_over_at_the_end(progress):
+    x, y = regression()
+    serial = bootstrap_selection(Lasso(alpha=0.2), x, y, n_bootstraps=3)
+    joblib.register_parallel_backend("at-the-end", HandsOverAtTheEnd)
+    with joblib.parallel_config(backend="at-the-end", n_jobs=2):
+        found = bootstrap_selection(Lasso(alpha=0.2), x, y, n_bootstraps=3, progress=progress)
+    assert np.array_equal(found, serial)
+
+
+def test_torch_default_dtype_goes_along_to_other_processes():
+    x, y = regression()
+    torch.set_default_dtype(torch.float64)  # conftest puts it back
+    found = bootstrap_selection(lambda x, y: torch.full((8,), 0.1, requires_grad=True), x, y, n_bootstraps=2, n_jobs=2)
+    assert (found == 0.1).all()  # in float32, 0.1 is another number
+
+
+def test_an_estimator_that_draws_random_numbers_repeats():
+    x, y = regression()
+    free, fixed = (SGDRegressor(max_iter=3, tol=None, random_state=state) for state in (None, 3))
+    first, second = (bootstrap_selection(free, x, y, n_bootstraps=5) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(bootstrap_selection(fixed, x, y, n_bootstraps=5), first)
+    assert free.random_state is None
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_failing_fit_is_named_by_its_bootstrap(n_jobs):
+    x, y = regression()
+    samples = []
+    bootstrap_selection(lambda x, y: samples.append(x) or np.ones(8), x, y, n_bootstraps=3)
+
+    def fit(x, y):
+        if np.array_equal(x, samples[2]):
+            raise KeyError("lost")
+        return np.ones(8)
+
+    with pytest.raises(RuntimeError, match="bootstrap 2 failed: KeyError: 'lost'"):
+        bootstrap_selection(fit, x, y, n_bootstraps=4, n_jobs=n_jobs)
+
+
 def test_functions_masks_tensors_and_several_responses():
     x, y = regression()
     masks = bootstrap_selection(lambda x, y: np.abs(x.T @ y) > 20, torch.tensor(x), torch.tensor(y), n_bootstraps=5)
@@ -151,5 +210,17 @@ def test_bad_bootstraps_are_named():
         bootstrap_selection(Lasso(), x, y, n_bootstraps=0)
     with pytest.raises(ValueError, match="select must be an estimator or a function"):
         bootstrap_selection("lasso", x, y)
+    with pytest.raises(ValueError, match="select must be an estimator or a function"):
+        bootstrap_selection(Lasso, x, y)
+    with pytest.raises(ValueError, match="seed must be a whole number >= 0, got -1"):
+        bootstrap_selection(Lasso(), x, y, seed=-1)
+    with pytest.raises(ValueError, match=r"got shapes \(0, 8\)"):
+        bootstrap_selection(Lasso(), x[:0], y[:0])
+    with pytest.raises(ValueError, match=r"and \(\)"):
+        bootstrap_selection(Lasso(), x, 3.0)
+    with pytest.raises(ValueError, match="bootstrap 0: expected finite numbers"):
+        bootstrap_selection(lambda x, y: np.full(8, np.nan), x, y)
+    with pytest.raises(RuntimeError, match="bootstrap 0 failed: AttributeError: 'Pipeline' object has no"):
+        bootstrap_selection(make_pipeline(Lasso()), x, y)
     with pytest.raises(ValueError, match=r"bootstrap 0: expected one number for each of 8 features, got shape \(3,\)"):
         bootstrap_selection(lambda x, y: np.ones(3), x, y)

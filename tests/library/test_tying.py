@@ -191,3 +191,24 @@ def test_specs_check_themselves_compare_and_print():
     assert TieSpec([0, 1], dim=0) != "a spec"
     assert hash(TieSpec([0, 1], dim=0)) == hash(TieSpec([0, 1], dim=0))
     assert "n_groups=2, pruned=1" in str(tie(nn.Linear(4, 3), "weight", SPEC))
+
+
+@pytest.mark.parametrize("change", ["untie the weight", "tie the bias", "untie the bias"])
+@pytest.mark.parametrize("changed", ["copy", "original"])
+def test_a_deepcopy_is_tied_and_untied_on_its_own(layer, change, changed):
+    tie(layer, "weight", SPEC)
+    bias = TieSpec([0, 0, 0], dim=0)
+    if change == "untie the bias":
+        tie(layer, "bias", bias)
+    twin = copy.deepcopy(layer)
+    moved, other = (twin, layer) if changed == "copy" else (layer, twin)
+    x = torch.randn(2, 4)
+    expected, specs = other(x), tie_specs(other)
+    if change == "tie the bias":
+        tie(moved, "bias", bias)
+    else:
+        untie(moved, change.split()[-1])
+    assert torch.equal(other(x), expected)
+    assert tie_specs(other) == specs
+    assert tie_specs(moved) != specs
+    assert moved(x).shape == expected.shape
