@@ -1,7 +1,8 @@
 r"""Two models: one set of weights, or two that are kept close.
 
-Sharing is a tie between models: (w_A; w_B) = (I; I) phi. Both use the very same `nn.Parameter`, so its gradient is the
-sum over both, and it is stored once. The soft form is a penalty on the difference::
+Sharing is a tie between models: theta = S phi with theta = (w_A; w_B) and S = (I; I). Both use the very same
+`nn.Parameter`, so its gradient is S^T g, the sum over both, and it is stored once. The soft form is a penalty on the
+difference::
 
     "l2"     lam/2 ||w_A - w_B||^2               close, never equal
     "l1"     lam sum |w_A - w_B|                some pairs exactly equal
@@ -12,14 +13,17 @@ Keep both models in one `nn.ModuleDict` under one optimizer: then ``.to()``, ``c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import ParametrizationList
 
 from tyinglib._checks import check_step_size, check_strength
 from tyinglib.owl import slice_norms
 from tyinglib.penalties import group_soft_threshold, soft_threshold
+from tyinglib.tying import Tie, TieSpec
 
 NORMS = ("l2", "l1", "group")
 
@@ -30,19 +34,24 @@ def share(target: nn.Module, source: nn.Module, names: Iterable[str]) -> list[nn
     Parameters
     ----------
     target, source
-        Two models. Buffers, such as batch norm's running statistics, stay each model's own.
+        Two models. Buffers, such as batch norm's running statistics, stay each model's own: with a batch norm inside,
+        two shared encoders compute different outputs in evaluation.
     names
-        Dotted names of parameters, as ``"encoder.0.weight"``, or of modules, as ``"encoder"`` for all in it.
+        Dotted names of parameters, as ``"encoder.0.weight"``, or of modules, as ``"encoder"`` for all in it. A name
+        given twice, or shared already, does no harm.
 
     Returns
     -------
     list[Parameter]
-        The shared parameters, now in both models. Build the optimizer afterwards, from both models at once.
+        The shared parameters, now in both models, with the source's values, gradients and ``requires_grad``. A
+        parameter that has several names in the target is replaced under all of them. Build the optimizer afterwards,
+        from both models at once.
 
     Raises
     ------
     ValueError
-        If a name is missing in either model, or shapes, dtypes or devices differ. Both models are left as they were.
+        If a name is missing in either model; if shapes, dtypes or devices differ, or ties do; if two names are one
+        parameter in the target and two in the source. Both models are left as they were.
 
     Examples
     --------
@@ -53,18 +62,21 @@ def share(target: nn.Module, source: nn.Module, names: Iterable[str]) -> list[nn
 
     Chapter: Two models, one set of weights.
     """
-    expanded = _expand_names(target, names)
-    pairs = [(name, _find(target, name, "target"), _find(source, name, "source")) for name in expanded]
-    for name, mine, theirs in pairs:
-        for what in ("shape", "dtype", "device"):
-            if getattr(mine, what) != getattr(theirs, what):
-                raise ValueError(
-                    f"{name!r} cannot be shared: its {what} is {_plain(getattr(mine, what))} in the target and "
-                    f"{_plain(getattr(theirs, what))} in the source"
-                )
-    for _, mine, theirs in pairs:
-        _replace(target, mine, theirs)
-    return [theirs for _, _, theirs in pairs]
+    mine, theirs = _by_name(target), _by_name(source)
+    expanded = _expand_names(mine, names)
+    replacement: dict[int, tuple[str, nn.Parameter]] = {}
+    for name in expanded:
+        old, new = mine[name], _find(theirs, name, "source")
+        _check_alike(old, new, name, ("shape", "dtype", "device"), "be shared", ("target", "source"))
+        _check_same_tie(target, source, name)
+        first, chosen = replacement.setdefault(id(old), (name, new))
+        if chosen is not new:
+            raise ValueError(
+                f"{first!r} and {name!r} are one parameter in the target and two in the source; give one of the names, "
+                "or share the two inside the source first"
+            )
+    _replace(target, {key: new for key, (_, new) in replacement.items()})
+    return [theirs[name] for name in expanded]
 
 
 def unshare(target: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
@@ -73,15 +85,15 @@ def unshare(target: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
     Parameters
     ----------
     target
-        The model that gets copies. Other models keep the old parameters. Inside `target`, a parameter that has
-        several names keeps them all.
+        The model that gets copies, also of parameters that are not shared. Other models keep the old parameters.
+        Inside `target`, a parameter that has several names keeps them all.
     names
         As for `share`.
 
     Returns
     -------
     list[Parameter]
-        The copies, without gradient. Build the optimizer afterwards.
+        The copies, without gradient, ``requires_grad`` as it was. Build the optimizer afterwards.
 
     Raises
     ------
@@ -98,10 +110,10 @@ def unshare(target: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
 
     Chapter: Two models, one set of weights.
     """
-    found = [_find(target, name, "target") for name in _expand_names(target, names)]
+    mine = _by_name(target)
+    found = [mine[name] for name in _expand_names(mine, names)]
     copies = {id(p): nn.Parameter(p.detach().clone(), requires_grad=p.requires_grad) for p in found}
-    for parameter in found:
-        _replace(target, parameter, copies[id(parameter)])
+    _replace(target, copies)
     return [copies[id(parameter)] for parameter in found]
 
 
@@ -128,7 +140,10 @@ def shared_parameters(*modules: nn.Module) -> list[tuple[str, ...]]:
     Chapter: Two models, one set of weights.
     """
     model = modules[0] if len(modules) == 1 else nn.ModuleList(modules)
-    return [tuple(names) for names in _names(model).values() if len(names) > 1]
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [tuple(found) for found in names.values() if len(found) > 1]
 
 
 def tying_penalty(
@@ -139,9 +154,9 @@ def tying_penalty(
     Parameters
     ----------
     a, b
-        Two models with parameters of these names and shapes.
+        Two models with parameters of these names and shapes. Of a tied layer, the codebooks are compared.
     names
-        As for `share`.
+        As for `share`. A pair that has several names in both models counts once.
     lam
         A finite number >= 0.
     norm
@@ -158,7 +173,7 @@ def tying_penalty(
     Raises
     ------
     ValueError
-        If a name is missing, shapes differ, lam is negative, or the norm is unknown.
+        If a name is missing; if shapes, dtypes, devices or ties differ; if lam is negative, or the norm is unknown.
 
     Examples
     --------
@@ -172,7 +187,7 @@ def tying_penalty(
     check_strength("lam", lam)
     _check_norm(norm)
     total = torch.zeros(())
-    for x, y in _pairs(a, b, names):
+    for _, x, y in _pairs(a, b, names):
         difference = x - y
         if norm == "l2":
             term = difference.square().sum() / 2
@@ -198,25 +213,26 @@ def prox_tying(
     """The proximal step of `tying_penalty`, in place, after a gradient step of size `step_size` on both models.
 
     The mean of a pair stays; the difference goes through the prox of 2 * step_size * lam times its norm (two weights
-    move towards each other). Where it becomes zero, both weights become exactly the mean.
+    move towards each other). Where it becomes zero, both weights become exactly the mean. A frozen weight
+    (``requires_grad=False``) stays, and only the other moves: by step_size * lam, until it is equal.
 
     Parameters
     ----------
     a, b, names, lam, norm, dim
-        As for `tying_penalty`. A parameter that both models share already is skipped.
+        As for `tying_penalty`. A parameter that both models share already is skipped, and so are two frozen ones.
     step_size
         The learning rate of both models; divide by 1 - mu under momentum, as `optim.ProxSGD` does.
 
     Returns
     -------
     int
-        How many pairs of weights are exactly equal now.
+        How many pairs of weights are exactly equal now, bit for bit.
 
     Raises
     ------
     ValueError
-        As `tying_penalty`; or if step_size is negative, or a weight is NaN or infinite. Both models are then left as
-        they were.
+        As `tying_penalty`; or if step_size is negative, a weight is NaN or infinite, or one weight is in two different
+        pairs. Both models are then left as they were.
 
     Examples
     --------
@@ -229,25 +245,29 @@ def prox_tying(
 
     Derived from the definition of the prox in the coordinates mean and difference. Chapter: Two models, tied softly.
     """
-    strength = 2 * check_step_size(step_size) * check_strength("lam", lam)
+    strength = check_step_size(step_size) * check_strength("lam", lam)
     _check_norm(norm)
     results = []
-    for x, y in _pairs(a, b, names):
-        if x is y:
+    paired: dict[int, str] = {}
+    for name, x, y in _pairs(a, b, names):
+        moving = int(x.requires_grad) + int(y.requires_grad)
+        if x is y or not moving:
             continue
+        for parameter in (x, y):
+            if id(parameter) in paired:
+                raise ValueError(
+                    f"{name!r} and {paired[id(parameter)]!r} are one parameter in one of the models and two in the "
+                    "other; the proximal step of such a triple is not made of pairs: give one of the names"
+                )
+            paired[id(parameter)] = name
         difference = x - y
-        if norm == "l2":
-            moved = difference / (1 + strength)
-        elif norm == "l1":
-            moved = soft_threshold(difference, strength)
-        elif difference.ndim < 2:
-            moved = group_soft_threshold(difference.reshape(1, -1), strength, dim=0).view_as(difference)
-        else:
-            moved = group_soft_threshold(difference, strength, dim=dim)
-        if not torch.isfinite(moved).all():
-            raise ValueError("a weight is NaN or infinite; training diverged: lower the learning rate")
-        mean = y + difference / 2
-        results.append((x, y, mean + moved / 2, mean - moved / 2))  # where nothing is left, both are the mean
+        if not torch.isfinite(difference).all():
+            raise ValueError(f"{name!r} holds NaN or infinite values; training diverged: lower the learning rate")
+        left = _shrink(difference, moving * strength, norm, dim)
+        middle = y + difference / 2 if moving == 2 else x if y.requires_grad else y  # what stays
+        new_x = middle + left * (int(x.requires_grad) / moving)
+        new_y = middle - left * (int(y.requires_grad) / moving)
+        results.append((x, y, torch.where(left == 0, middle, new_x), torch.where(left == 0, middle, new_y)))
     equal = 0
     for x, y, new_x, new_y in results:
         x.copy_(new_x)
@@ -256,50 +276,109 @@ def prox_tying(
     return equal
 
 
-def _names(model: nn.Module) -> dict[int, list[str]]:
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return names
+def _shrink(difference: Tensor, strength: float, norm: str, dim: int) -> Tensor:
+    """The prox of strength times the norm, at the difference of two weights."""
+    if norm == "l2":
+        return difference / (1 + strength)
+    if norm == "l1":
+        return soft_threshold(difference, strength)
+    if difference.ndim < 2:
+        return group_soft_threshold(difference.reshape(1, -1), strength, dim=0).view_as(difference)
+    return group_soft_threshold(difference, strength, dim=dim)
 
 
-def _expand_names(model: nn.Module, names: Iterable[str]) -> list[str]:
+def _by_name(model: nn.Module) -> dict[str, nn.Parameter]:
+    return dict(model.named_parameters(remove_duplicate=False))
+
+
+def _expand_names(known: Mapping[str, nn.Parameter], names: Iterable[str]) -> list[str]:
     """Names of parameters, in order and once each; a module's name stands for all parameters in it."""
     if isinstance(names, str):
         raise ValueError(f"names must be a list of names, got the string {names!r}; write [{names!r}]")
-    known = dict(model.named_parameters(remove_duplicate=False))
     found: dict[str, None] = {}
     for name in names:
         inside = [key for key in known if key == name or key.startswith(f"{name}.")]
         if not inside:
-            raise ValueError(f"{name!r} is no parameter or module with parameters; there are {_some(known)}")
+            raise ValueError(
+                f"{name!r} is no parameter or module with parameters; "
+                + (_tied_hint(known, name) or f"there are {_some(known)}")
+            )
         found.update(dict.fromkeys(inside))
     return list(found)
 
 
-def _find(model: nn.Module, name: str, which: str) -> nn.Parameter:
-    known = dict(model.named_parameters(remove_duplicate=False))
+def _find(known: Mapping[str, nn.Parameter], name: str, which: str) -> nn.Parameter:
     if name not in known:
-        raise ValueError(f"the {which} has no parameter {name!r}; it has {_some(known)}")
+        raise ValueError(
+            f"the {which} has no parameter {name!r}; " + (_tied_hint(known, name) or f"it has {_some(known)}")
+        )
     return known[name]
 
 
-def _pairs(a: nn.Module, b: nn.Module, names: Iterable[str]) -> list[tuple[nn.Parameter, nn.Parameter]]:
-    pairs = []
-    for name in _expand_names(a, names):
-        x, y = _find(a, name, "first model"), _find(b, name, "second model")
-        if x.shape != y.shape:
-            raise ValueError(f"{name!r} has shape {tuple(x.shape)} in the first model, {tuple(y.shape)} in the second")
-        pairs.append((x, y))
-    return pairs
+def _tied_hint(known: Mapping[str, nn.Parameter], name: str) -> str:
+    """What to say of a weight that is there, but tied, or there, but not tied."""
+    prefix, _, last = name.rpartition(".")
+    made_of = [key for key in known if key.startswith(f"{prefix}.parametrizations.{last}.".lstrip("."))]
+    if made_of:
+        return f"it is tied (parametrized) there, and made of {_some(made_of)}: tie both models alike, and name that"
+    owner, inner, rest = name.rpartition("parametrizations.")
+    plain = owner + rest.partition(".")[0]
+    return f"{plain!r} is not tied there: tie both models alike" if inner and plain in known else ""
 
 
-def _replace(model: nn.Module, old: nn.Parameter, new: nn.Parameter) -> None:
-    """Put a parameter in another's place, under every name that the other has in the model."""
-    for module in model.modules():
-        for key, parameter in list(module._parameters.items()):
-            if parameter is old:
-                module._parameters[key] = new
+def _check_alike(
+    x: nn.Parameter, y: nn.Parameter, name: str, attributes: Sequence[str], verb: str, models: tuple[str, str]
+) -> None:
+    for parameter, model in zip((x, y), models, strict=True):
+        if is_lazy(parameter):
+            raise ValueError(f"{name!r} cannot {verb}: in the {model} it has no shape before the first forward call")
+    for what in attributes:
+        if getattr(x, what) != getattr(y, what):
+            raise ValueError(
+                f"{name!r} cannot {verb}: its {what} is {_plain(getattr(x, what))} in the {models[0]} and "
+                f"{_plain(getattr(y, what))} in the {models[1]}"
+            )
+
+
+def _check_same_tie(a: nn.Module, b: nn.Module, name: str) -> None:
+    """One codebook under two different ties would be one set of numbers for two different weights."""
+    owner = name.rpartition(".")[0]
+    chains = a.get_submodule(owner), b.get_submodule(owner)
+    if not any(isinstance(chain, ParametrizationList) for chain in chains):
+        return
+    first, second = ([_described(step) for step in chain.children()] for chain in chains)
+    if first != second:
+        raise ValueError(f"{name!r} cannot be shared or compared: the two models tie (parametrize) it differently")
+
+
+def _described(step: nn.Module) -> tuple[object, ...]:
+    if isinstance(step, Tie):
+        return (Tie, TieSpec(step.labels, step.dim))
+    state = {key: value.tolist() for key, value in step.state_dict().items()}
+    return (type(step), state)
+
+
+def _pairs(a: nn.Module, b: nn.Module, names: Iterable[str]) -> list[tuple[str, nn.Parameter, nn.Parameter]]:
+    in_a, in_b = _by_name(a), _by_name(b)
+    pairs: dict[frozenset[int], tuple[str, nn.Parameter, nn.Parameter]] = {}
+    for name in _expand_names(in_a, names):
+        x, y = in_a[name], _find(in_b, name, "second model")
+        _check_alike(x, y, name, ("shape", "dtype", "device"), "be compared", ("first model", "second model"))
+        _check_same_tie(a, b, name)
+        pairs.setdefault(frozenset((id(x), id(y))), (name, x, y))
+    return list(pairs.values())
+
+
+def _replace(model: nn.Module, new: Mapping[int, nn.Parameter]) -> None:
+    """Put parameters in the place of others, all at once, under every name that those have in the model."""
+    places = [
+        (module, key, new[id(parameter)])
+        for module in model.modules()
+        for key, parameter in module._parameters.items()
+        if parameter is not None and id(parameter) in new
+    ]
+    for module, key, parameter in places:
+        setattr(module, key, parameter)  # not _parameters[key]: recurrent layers keep a list of their own
 
 
 def _group_norms(difference: Tensor, dim: int) -> Tensor:

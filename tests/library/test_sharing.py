@@ -223,7 +223,10 @@ def test_bad_penalties_are_named(pair):
         prox_tying(a, b, ["encoder"], lam=1.0, step_size=-1)
     with pytest.raises(ValueError, match=r"the second model has no parameter 'head\.weight'"):
         tying_penalty(a, nn.Linear(3, 2), ["head"], lam=1.0)
-    with pytest.raises(ValueError, match=r"'weight' has shape \(2, 3\) in the first model, \(3, 2\) in the second"):
+    with pytest.raises(
+        ValueError,
+        match=r"cannot be compared: its shape is \(2, 3\) in the first model and \(3, 2\) in the second model",
+    ):
         tying_penalty(nn.Linear(3, 2), nn.Linear(2, 3), ["weight"], lam=1.0)
     before = copy.deepcopy(a.state_dict())
     with torch.no_grad():
@@ -232,3 +235,65 @@ def test_bad_penalties_are_named(pair):
         with pytest.raises(ValueError, match="NaN or infinite"):
             prox_tying(a, b, ["encoder", "head"], lam=1.0, step_size=1.0, norm=norm)
     assert all(torch.equal(before[key], value) for key, value in a.state_dict().items())
+
+
+def test_recurrent_layers_compute_with_what_they_share():
+    """nn.LSTM keeps a list of its own weights: replaced behind its back, it would go on with the old ones."""
+    torch.manual_seed(0)
+    a, b = nn.LSTM(3, 4).to(F64), nn.LSTM(3, 4).to(F64)
+    x = torch.randn(5, 2, 3, dtype=F64)
+    share(b, a, ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"])
+    assert torch.equal(b(x)[0], a(x)[0])
+    unshare(b, ["weight_hh_l0"])
+    with torch.no_grad():
+        b.weight_hh_l0.zero_()
+    assert not torch.equal(b(x)[0], a(x)[0])
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("l1", 2.5), ("l2", 1 + 2 / 1.5), ("group", 2.5)])
+def test_a_frozen_weight_stays_and_the_other_comes_all_the_way(norm, expected):
+    """min over x of 1/2 (x - 3)^2 + 1/2 |x - 1| and so on: by hand."""
+    a, b = nn.Linear(1, 1, bias=False).to(F64), nn.Linear(1, 1, bias=False).to(F64)
+    for model, value in ((a, 3.0), (b, 1.0)):
+        nn.init.constant_(model.weight, value)
+    b.weight.requires_grad_(False)
+    assert prox_tying(a, b, ["weight"], lam=0.5, step_size=1.0, norm=norm) == 0
+    assert (a.weight.item(), b.weight.item()) == (pytest.approx(expected), 1.0)
+    prox_tying(a, b, ["weight"], lam=10.0, step_size=1.0, norm=norm)
+    assert norm == "l2" or a.weight.item() == 1.0
+    a.weight.requires_grad_(False)
+    nn.init.constant_(a.weight, 3.0)
+    assert prox_tying(a, b, ["weight"], lam=10.0, step_size=1.0, norm=norm) == 0
+    assert a.weight.item() == 3.0
+
+
+def test_pairs_with_several_names_count_once_and_triples_are_refused(pair):
+    a, b = pair
+    for model in pair:
+        model.encoder[3].weight = model.encoder[0].weight = nn.Parameter(torch.randn(3, 3, dtype=F64))
+    names = ["encoder.0.weight", "encoder.3.weight"]
+    once = tying_penalty(a, b, names[:1], lam=1.0)
+    torch.testing.assert_close(tying_penalty(a, b, names, lam=1.0), once)
+    assert prox_tying(a, b, names, lam=1e6, step_size=1.0) == 9
+    b.encoder[3].weight = nn.Parameter(torch.randn(3, 3, dtype=F64))
+    with pytest.raises(ValueError, match="are one parameter in one of the models and two in the other"):
+        prox_tying(a, b, names, lam=1.0, step_size=1.0)
+    with pytest.raises(ValueError, match="are one parameter in the target and two in the source"):
+        share(a, b, names)
+
+
+def test_ties_dtypes_and_lazy_parameters_must_agree(pair):
+    a, b = pair
+    with pytest.raises(ValueError, match=r"its dtype is torch\.float64 in the first model and torch\.float32"):
+        prox_tying(a, Classifier(1).float(), ["head"], lam=1.0, step_size=1.0)
+    tie(a.encoder[0], "weight", TieSpec([0, 0, 1, 1], dim=1))
+    codebook = "encoder.0.parametrizations.weight.original"
+    with pytest.raises(ValueError, match=r"'encoder\.0\.weight' is not tied there: tie both models alike"):
+        tying_penalty(a, b, [codebook], lam=1.0)
+    with pytest.raises(ValueError, match=r"it is tied \(parametrized\) there, and made of"):
+        share(a, b, ["encoder.0.weight"])
+    tie(b.encoder[0], "weight", TieSpec([0, 1, 0, 1], dim=1))
+    with pytest.raises(ValueError, match=r"the two models tie \(parametrize\) it differently"):
+        share(b, a, [codebook])
+    with pytest.raises(ValueError, match="it has no shape before the first forward call"):
+        share(nn.LazyLinear(2), nn.Linear(3, 2), ["weight"])
