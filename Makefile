@@ -70,7 +70,7 @@ test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways;
 	@.venv-benchmark/bin/python -m pip install --disable-pip-version-check -r requirements-benchmark.txt
 	@touch $@
 
-benchmark: .venv-benchmark/.installed ## measure the library beside its peers (ten minutes); FRESH=1 measures all again
+benchmark: .venv-benchmark/.installed ## measure the library beside its peers (some minutes); FRESH=1 measures all again
 	@.venv-benchmark/bin/python benchmarks/run.py $(if $(FRESH),--fresh)
 
 mutation: $(VENV)/.installed ## change the library in 1600 small ways; its tests must notice (half an hour; tests/MUTANTS.md)
@@ -81,5 +81,5 @@ browser:
 	@sh tools/find_browser.sh --install >/dev/null || echo "no browser found: the tests that need one will be skipped"
 
 clean: ## remove the built book and caches, keep .venv
-	rm -rf _build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage mutants
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

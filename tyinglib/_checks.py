@@ -30,7 +30,7 @@ def check_step_size(step_size: float) -> float:
     return float(step_size)
 
 
-def check_weights(weights: Tensor, n: int, what: str) -> Array:
+def check_weights(weights: Tensor, n: int) -> Array:
     """OWL weights as a float64 array; ValueError if they are not n falling, finite numbers >= 0."""
     if not isinstance(weights, Tensor) or weights.dtype in (torch.bool, torch.complex64, torch.complex128):
         raise ValueError(
@@ -38,7 +38,8 @@ def check_weights(weights: Tensor, n: int, what: str) -> Array:
         )
     if weights.ndim != 1 or len(weights) != n:
         raise ValueError(
-            f"weights must have one entry for each of the {n} {what}, shape ({n},), got shape {tuple(weights.shape)}"
+            f"weights must have one number for each of {n} entries (GrOWL: slices), shape ({n},), got shape "
+            f"{tuple(weights.shape)}"
         )
     plain = weights.detach() if weights.requires_grad else weights  # detach() would wrap it under torch.func
     array = (plain if plain.device.type == "cpu" else plain.cpu()).numpy().astype(np.float64, copy=False)

@@ -90,7 +90,11 @@ def _follow_back(model: nn.Module, consumer: fx.Node, layers: list[str]) -> Pair
         isinstance(node, fx.Node) and len(node.users) == 1 and not (node.op == "call_module" and node.target in layers)
     ):
         module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, NORMS) and module.running_mean is not None:
+        if (
+            isinstance(module, NORMS)
+            and module.running_mean is not None
+            and calls(node.graph).count(str(node.target)) == 1
+        ):
             norms.append(str(node.target))
         elif isinstance(module, POOLING) or node.target in POOLING_CALLS:
             pooled = True
@@ -118,7 +122,7 @@ def _follow_back(model: nn.Module, consumer: fx.Node, layers: list[str]) -> Pair
         return None
     argument = consumer.args[0]
     assert isinstance(argument, fx.Node)
-    return Pair(str(consumer.target), str(node.target), tuple(name for name in norms), argument.meta["value"])
+    return Pair(str(consumer.target), str(node.target), tuple(norms), argument.meta["value"])
 
 
 def _flattens(module: nn.Module | None, node: fx.Node) -> bool:

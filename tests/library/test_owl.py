@@ -370,7 +370,7 @@ def test_penalties_own_their_weights():
         w[0] = 2
     with pytest.raises(ValueError, match="weights must fall"):
         OWL(torch.tensor([1.0, 2.0]))
-    with pytest.raises(ValueError, match="must have one entry"):
+    with pytest.raises(ValueError, match="must have one number"):
         OWL(torch.tensor(1.0))
     with pytest.raises(ValueError, match="got list"):
         GrOWL([1.0])
@@ -421,6 +421,21 @@ def test_how_much_is_called_zero():
     assert _owl_prox._live_count(rising, 7.6, 1.0, low) == 1
     assert _owl_prox._live_count(np.array([]), 0.0, 1.0, w) is None
     assert _owl_prox._live_count(np.array([0.5, 5.0]), 5.5, 0.0, w) == 1
+
+
+def test_derivative_where_most_is_left_out_of_the_sort(monkeypatch):
+    """Then the first block that is numbered is one that lives."""
+    n = 6000
+    torch.manual_seed(0)
+    v, slope, w = torch.randn(n, dtype=F64), torch.randn(n, dtype=F64), oscar_weights(n, 1.5, 0.5 / n)
+    grads = []
+    for small in (_owl_prox.SMALL, n + 1):
+        monkeypatch.setattr(_owl_prox, "SMALL", small)
+        x = v.clone().requires_grad_()
+        (prox_owl(x, w) * slope).sum().backward()
+        grads.append(x.grad)
+    torch.testing.assert_close(grads[0], grads[1])
+    assert 0 < int((grads[0] != 0).sum()) < n / 2
 
 
 def test_best_rank_by_hand():

@@ -53,27 +53,27 @@ def tied():
         ),
         (
             lambda: owl_norm(ONES, torch.ones(3)),
-            "weights must have one entry for each of the 4 entries, shape (4,), got shape (3,)",
+            "weights must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
         ),
         (
             lambda: owl_dual_norm(ONES, torch.ones(3)),
-            "weights must have one entry for each of the 4 entries, shape (4,), got shape (3,)",
+            "weights must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
         ),
         (
             lambda: OWL(torch.ones(3)).prox(ONES, 1.0),
-            "weights must have one entry for each of the 4 entries, shape (4,), got shape (3,)",
+            "weights must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
         ),
         (
             lambda: GrOWL(torch.ones(3)).prox(ONES, 1.0),
-            "weights must have one entry for each of the 2 entries, shape (2,), got shape (3,)",
+            "weights must have one number for each of 2 entries (GrOWL: slices), shape (2,), got shape (3,)",
         ),
         (
             lambda: OWL(torch.ones(2, 2)),
-            "weights must have one entry for each of the 2 entries or slices, shape (2,), got shape (2, 2)",
+            "weights must have one number for each of 2 entries (GrOWL: slices), shape (2,), got shape (2, 2)",
         ),
         (
             lambda: OWL(torch.tensor(1.0)),
-            "weights must have one entry for each of the 0 entries or slices, shape (0,), got shape ()",
+            "weights must have one number for each of 0 entries (GrOWL: slices), shape (0,), got shape ()",
         ),
         (
             lambda: owl_dual_norm(ONES, torch.zeros(4)),
