@@ -59,7 +59,18 @@ class SumInputs(nn.Module):
         self.register_buffer("groups", groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The input with k slices along `dim`."""
+        """Sum the inputs of each group.
+
+        Parameters
+        ----------
+        x
+            Any tensor with n slices along `dim`.
+
+        Returns
+        -------
+        Tensor
+            With k slices along `dim`, one a group.
+        """
         chosen = x.index_select(self.dim, self.index)
         if not self.sums:
             return chosen
@@ -68,7 +79,7 @@ class SumInputs(nn.Module):
         return chosen.new_zeros(shape).index_add(self.dim, self.groups, chosen)
 
     def extra_repr(self) -> str:
-        """The sizes, for print(model)."""
+        """The sizes, for print(model). As `torch.nn.Module.extra_repr`."""
         return f"read={len(self.index)}, groups={self.n_groups}, dim={self.dim}"
 
 

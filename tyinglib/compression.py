@@ -228,7 +228,14 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
 
     Examples
     --------
-    See `save_tied`.
+    >>> import tempfile
+    >>> layer, other = nn.Linear(4, 3), nn.Linear(4, 3)
+    >>> _ = tie(layer, "weight", TieSpec([0, 0, 1, 1], dim=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     size = save_tied(layer, f"{folder}/layer.safetensors")
+    ...     _ = load_tied(other, f"{folder}/layer.safetensors")
+    >>> tie_specs(other), torch.equal(other.weight, layer.weight)
+    ({'weight': TieSpec(n=4, n_groups=2, pruned=0, dim=1)}, True)
 
     Chapter: One idea.
     """

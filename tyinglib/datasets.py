@@ -13,10 +13,19 @@ from torch import Tensor
 class Split(NamedTuple):
     """Inputs x, one row a sample, and integer classes y.
 
+    Parameters
+    ----------
+    x
+        (n, features), floating point.
+    y
+        (n,), int64.
+
     Examples
     --------
     >>> Split(torch.zeros(5, 2), torch.zeros(5, dtype=torch.int64)).x.shape
     torch.Size([5, 2])
+
+    Chapters: all.
     """
 
     x: Tensor
@@ -26,10 +35,17 @@ class Split(NamedTuple):
 class Splits(NamedTuple):
     """Three parts of a data set: fit on `train`, choose on `validation`, report on `test`, once.
 
+    Parameters
+    ----------
+    train, validation, test
+        Each a `Split`: x of shape (n, features), y of shape (n,).
+
     Examples
     --------
-    >>> digits().validation.y.shape
-    torch.Size([297])
+    >>> isinstance(digits(), Splits), digits().validation.y.shape
+    (True, torch.Size([297]))
+
+    Chapters: all.
     """
 
     train: Split

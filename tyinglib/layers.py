@@ -74,11 +74,33 @@ class _LocallyConnected(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def tie_spec(self) -> TieSpec:
-        """The tie that makes this layer a convolution: all positions one group, along dim 0 of weight and bias."""
+        """The tie that makes this layer a convolution: all positions one group.
+
+        Returns
+        -------
+        TieSpec
+            For the weight and for the bias, along dim 0.
+        """
         return TieSpec(torch.zeros(math.prod(self.output_size), dtype=torch.int64), dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x of shape (N, in_channels, *input_size), or without N, to (N, out_channels, *output_size)."""
+        """Apply to each position its own filter.
+
+        Parameters
+        ----------
+        x
+            ``(N, in_channels, *input_size)``, or without N.
+
+        Returns
+        -------
+        Tensor
+            ``(N, out_channels, *output_size)``, or without N.
+
+        Raises
+        ------
+        ValueError
+            If the input has another shape.
+        """
         batched = x if x.ndim == self.ndim + 2 else x[None]
         if batched.shape[1:] != (self.in_channels, *self.input_size):
             expected = (self.in_channels, *self.input_size)
@@ -103,7 +125,13 @@ class _LocallyConnected(nn.Module):
         )
 
     def to_conv(self) -> nn.Module:
-        """The nearest convolution: the mean over positions, exact for a tied layer."""
+        """The nearest convolution: the mean over positions, exact for a tied layer.
+
+        Returns
+        -------
+        Module
+            A `torch.nn.Conv1d` or `torch.nn.Conv2d` with parameters of its own.
+        """
         conv: nn.Module = self.kind(
             self.in_channels,
             self.out_channels,
@@ -154,7 +182,7 @@ class _LocallyConnected(nn.Module):
         return tuple(_whole(name, v, low) for v in values)
 
     def extra_repr(self) -> str:
-        """The sizes, for print(model)."""
+        """The sizes, for print(model). As `torch.nn.Module.extra_repr`."""
         return (
             f"{self.in_channels}, {self.out_channels}, input_size={self.input_size}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}, bias={self.bias is not None}"
@@ -196,7 +224,26 @@ class LocallyConnected1d(_LocallyConnected):
 
     @classmethod
     def from_conv(cls, conv: nn.Conv1d, input_size: int) -> LocallyConnected1d:
-        """The untied twin of a convolution: the same outputs, a copy of the filter at each position."""
+        """The untied twin of a convolution: the same outputs, a copy of the filter at each position.
+
+        Parameters
+        ----------
+        conv
+            With one group, and padding with zeros, given in numbers.
+        input_size
+            The length of the input.
+
+        Returns
+        -------
+        LocallyConnected1d
+            On the convolution's device, of its dtype.
+
+        Raises
+        ------
+        ValueError
+            If it is another layer or another kind of convolution, `input_size` is no whole number >= 1, or the kernel
+            is larger than the padded input.
+        """
         layer: LocallyConnected1d = cls._from(conv, input_size)
         return layer
 
@@ -235,7 +282,25 @@ class LocallyConnected2d(_LocallyConnected):
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, input_size: int | tuple[int, int]) -> LocallyConnected2d:
-        """The untied twin of a convolution: the same outputs, a copy of the filter at each position."""
+        """The untied twin of a convolution: the same outputs, a copy of the filter at each position.
+
+        Parameters
+        ----------
+        conv
+            With one group, and padding with zeros, given in numbers.
+        input_size
+            (height, width) of the input, or one number for both.
+
+        Returns
+        -------
+        LocallyConnected2d
+            On the convolution's device, of its dtype.
+
+        Raises
+        ------
+        ValueError
+            As `LocallyConnected1d.from_conv`.
+        """
         layer: LocallyConnected2d = cls._from(conv, input_size)
         return layer
 
@@ -320,11 +385,28 @@ class UnrolledRNN(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def tie_spec(self) -> TieSpec:
-        """The tie that makes this layer recurrent: all steps one group, along dim 0 of every parameter."""
+        """The tie that makes this layer recurrent: all steps one group.
+
+        Returns
+        -------
+        TieSpec
+            For every parameter, along dim 0.
+        """
         return TieSpec(torch.zeros(self.steps, dtype=torch.int64), dim=0)
 
     def tie_over_time(self) -> UnrolledRNN:
-        """Tie every parameter over time; those that are so already stay. Build the optimizer afterwards."""
+        """Tie every parameter over time; those that are so already stay. Build the optimizer afterwards.
+
+        Returns
+        -------
+        UnrolledRNN
+            The same layer.
+
+        Raises
+        ------
+        ValueError
+            If a parameter holds NaN or infinite values, or is tied in another way. The layer is left as it was.
+        """
         spec, found = self.tie_spec(), tie_specs(self)
         names = [name for name in self._names() if found.get(name) != spec]
         for name in names:  # before any is tied: if one is refused, none is
@@ -335,7 +417,28 @@ class UnrolledRNN(nn.Module):
         return self
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(output, last state), with the shapes of `torch.nn.RNN`, `LSTM` or `GRU` with one layer."""
+        """The outputs and the last state, with the shapes of `torch.nn.RNN`, `LSTM` or `GRU` with one layer.
+
+        Parameters
+        ----------
+        x
+            (T, N, input_size), with `batch_first` (N, T, input_size), or (T, input_size).
+        state
+            (1, N, hidden_size), or (1, hidden_size) without N; for lstm two of them. None: zeros.
+
+        Returns
+        -------
+        output : Tensor
+            The state after every step, of the shape of x but with hidden_size.
+        last : Tensor or tuple
+            The last state, of the shape of `state`.
+
+        Raises
+        ------
+        ValueError
+            If x is no tensor, x or the state has another shape, or x has no step, or another number of them than there
+            are weights for, while these are not all tied over time.
+        """
         if not isinstance(x, Tensor):
             raise ValueError(f"expected a tensor, got {type(x).__name__}; packed sequences must be padded")
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
@@ -407,7 +510,25 @@ class UnrolledRNN(nn.Module):
 
     @classmethod
     def from_rnn(cls, rnn: nn.RNN | nn.LSTM | nn.GRU, steps: int) -> UnrolledRNN:
-        """The untied twin of a recurrent layer (one layer, one direction): the same outputs, a copy at each step."""
+        """The untied twin of a recurrent layer: the same outputs, a copy of its weights at each step.
+
+        Parameters
+        ----------
+        rnn
+            With one layer, one direction, and no projection.
+        steps
+            How many steps get weights.
+
+        Returns
+        -------
+        UnrolledRNN
+            On the layer's device, of its dtype.
+
+        Raises
+        ------
+        ValueError
+            If it is no such layer, or `steps` is no whole number >= 1.
+        """
         cell = next((name for name, (kind, _) in CELLS.items() if type(rnn) is kind), None)
         if cell is None or rnn.num_layers != 1 or rnn.bidirectional or rnn.proj_size:
             raise ValueError(
@@ -432,7 +553,13 @@ class UnrolledRNN(nn.Module):
         return layer
 
     def to_rnn(self) -> nn.RNN | nn.LSTM | nn.GRU:
-        """The nearest recurrent layer: the mean over steps, exact for a layer that is tied over time."""
+        """The nearest recurrent layer: the mean over steps, exact for a layer that is tied over time.
+
+        Returns
+        -------
+        torch.nn.RNN, torch.nn.LSTM or torch.nn.GRU
+            Torch's layer, with parameters of its own.
+        """
         kind: Any = CELLS[self.cell][0]
         extra = {"nonlinearity": self.nonlinearity} if self.cell == "elman" else {}
         biased = self.bias_ih is not None
@@ -447,7 +574,7 @@ class UnrolledRNN(nn.Module):
         return rnn
 
     def extra_repr(self) -> str:
-        """The sizes, for print(model)."""
+        """The sizes, for print(model). As `torch.nn.Module.extra_repr`."""
         return f"{self.input_size}, {self.hidden_size}, steps={self.steps}, cell={self.cell!r}"
 
 

@@ -163,6 +163,11 @@ def check_answer(exercise: str, answer: Any, digest: str, *, digit_sum: int | No
     digit_sum
         For readers without a computer: what the digits of the right answer add up to.
 
+    Raises
+    ------
+    ValueError
+        If the answer is right, and its digits do not add up to `digit_sum`.
+
     Examples
     --------
     >>> check_answer("demo", None, answer_digest("demo", 42), digit_sum=6)

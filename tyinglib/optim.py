@@ -102,7 +102,18 @@ class ProxSGD(Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, as for any optimizer; it may have a ``"penalty"``."""
+        """Add a group, as for any optimizer; it may have a penalty.
+
+        Parameters
+        ----------
+        param_group
+            ``"params"``, and what the group has for itself; ``"penalty"`` may be among it.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of its range, or the penalty does not fit. The optimizer is left as it was.
+        """
         group = dict(param_group)
         penalty = group.pop("penalty", self._default_penalty)
         _check_numbers({**self.defaults, **group})
@@ -157,7 +168,13 @@ class ProxSGD(Optimizer):
 
     @torch.no_grad()
     def apply_owed(self) -> None:
-        """Apply the penalty steps that `prox_every` still owes. After it, zeros and ties are exact."""
+        """Apply the penalty steps that `prox_every` still owes. After it, zeros and ties are exact.
+
+        Raises
+        ------
+        ValueError
+            If a weight under a penalty has become NaN or infinite.
+        """
         for number, (group, penalty) in enumerate(zip(self.param_groups, self._penalties, strict=True)):
             for index, parameter in enumerate(group["params"]):
                 if penalty is not None and parameter in self.state:
@@ -165,7 +182,13 @@ class ProxSGD(Optimizer):
 
     @torch.no_grad()
     def penalty_value(self) -> float:
-        """The sum of the penalties at the parameters as they are: what to add to the loss to get the objective."""
+        """The sum of the penalties at the parameters as they are: what to add to the loss to get the objective.
+
+        Returns
+        -------
+        float
+            0 without a penalty.
+        """
         groups = zip(self.param_groups, self._penalties, strict=True)
         return sum(float(penalty.value(x)) for group, penalty in groups if penalty is not None for x in group["params"])
 

@@ -43,11 +43,46 @@ class Penalty(Protocol):
     """
 
     def value(self, weight: Tensor) -> Tensor:
-        """g(x), a scalar of shape ()."""
+        """g(x).
+
+        Parameters
+        ----------
+        weight
+            x, of any shape that fits the penalty; floating point.
+
+        Returns
+        -------
+        Tensor
+            A scalar, of shape ().
+
+        Raises
+        ------
+        ValueError
+            If the weight does not fit the penalty.
+        """
         ...
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
-        """argmin over x of 1/2 ||x - weight||^2 + step_size * g(x), of the weight's shape."""
+        """argmin over x of 1/2 ||x - weight||^2 + step_size * g(x).
+
+        Parameters
+        ----------
+        weight
+            Of any shape that fits the penalty; floating point.
+        step_size
+            A finite number >= 0.
+
+        Returns
+        -------
+        Tensor
+            Of the weight's shape, dtype and device.
+
+        Raises
+        ------
+        ValueError
+            If the weight holds NaN or infinite values, is not floating point or does not fit the penalty, or step_size
+            is negative or not finite.
+        """
         ...
 
 
@@ -178,15 +213,27 @@ class L1:
         check_strength("lam", self.lam)
 
     def value(self, weight: Tensor) -> Tensor:
-        """g(weight), of shape ()."""
+        """g(weight). As `Penalty.value`."""
         return self.lam * wide(weight).abs().sum()
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
-        """`soft_threshold` by step_size * lam."""
+        """`soft_threshold` by step_size * lam. As `Penalty.prox`."""
         return soft_threshold(weight, check_step_size(step_size) * self.lam)
 
     def lam_max(self, grad: Tensor) -> float:
-        """The factor on this penalty from which on 0 is optimal, where the loss has gradient `grad` at 0."""
+        """The factor on this penalty from which on 0 is optimal, where the loss has gradient `grad` at 0.
+
+        Parameters
+        ----------
+        grad
+            Of the weight's shape.
+
+        Returns
+        -------
+        float
+            The dual norm of the gradient: for l1, its largest entry in size over lam. 0 where the gradient is zero;
+            infinite where no factor is enough.
+        """
         return _ratio(_largest(wide(grad).abs()), self.lam)
 
 
@@ -218,15 +265,15 @@ class L2:
         check_strength("lam", self.lam)
 
     def value(self, weight: Tensor) -> Tensor:
-        """g(weight), of shape ()."""
+        """g(weight). As `Penalty.value`."""
         return self.lam / 2 * wide(weight).square().sum()
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
-        """`prox_l2` of strength step_size * lam."""
+        """`prox_l2` of strength step_size * lam. As `Penalty.prox`."""
         return prox_l2(weight, check_step_size(step_size) * self.lam)
 
     def lam_max(self, grad: Tensor) -> float:
-        """Infinite, unless the gradient is zero: no square makes 0 optimal."""
+        """Infinite, unless the gradient is zero: no square makes 0 optimal. As `L1.lam_max`."""
         return math.inf if bool(grad.any()) else 0.0
 
 
@@ -260,15 +307,15 @@ class ElasticNet:
         check_strength("l2", self.l2)
 
     def value(self, weight: Tensor) -> Tensor:
-        """g(weight), of shape ()."""
+        """g(weight). As `Penalty.value`."""
         return L1(self.l1).value(weight) + L2(self.l2).value(weight)
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
-        """`soft_threshold`, then `prox_l2`: in this order it is exact."""
+        """`soft_threshold`, then `prox_l2`: in this order it is exact. As `Penalty.prox`."""
         return L2(self.l2).prox(L1(self.l1).prox(weight, step_size), step_size)
 
     def lam_max(self, grad: Tensor) -> float:
-        """The factor on this penalty from which on 0 is optimal, where the loss has gradient `grad` at 0."""
+        """The factor from which on 0 is optimal. As `L1.lam_max`."""
         return _ratio(_largest(wide(grad).abs()), self.l1)
 
 
@@ -303,15 +350,21 @@ class GroupLasso:
         check_strength("lam", self.lam)
 
     def value(self, weight: Tensor) -> Tensor:
-        """g(weight), of shape ()."""
+        """g(weight). As `Penalty.value`."""
         return self.lam * slice_norms(weight, self.dim).sum()
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
-        """`group_soft_threshold` by step_size * lam."""
+        """`group_soft_threshold` by step_size * lam. As `Penalty.prox`."""
         return group_soft_threshold(weight, check_step_size(step_size) * self.lam, dim=self.dim)
 
     def lam_max(self, grad: Tensor) -> float:
-        """The factor on this penalty from which on 0 is optimal, where the loss has gradient `grad` at 0."""
+        """The factor from which on 0 is optimal. As `L1.lam_max`.
+
+        Raises
+        ------
+        ValueError
+            If the gradient is not floating point, or has no dimension `dim`.
+        """
         return _ratio(_largest(slice_norms(grad, self.dim)), self.lam)
 
 
@@ -322,7 +375,7 @@ class OWL:
     Parameters
     ----------
     weights
-        w, one for each entry of the weight, falling and not negative (`weight_sequences`). They are copied.
+        w, (n,), one for each entry of the weight, falling and not negative (`weight_sequences`). They are copied.
 
     Raises
     ------
@@ -345,15 +398,21 @@ class OWL:
         object.__setattr__(self, "weights", torch.from_numpy(self._checked))
 
     def value(self, weight: Tensor) -> Tensor:
-        """g(weight), of shape ()."""
+        """g(weight). As `Penalty.value`."""
         return owl_norm(weight, self.weights)
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
-        """`prox_owl`."""
+        """`owl.prox_owl` with these weights. As `Penalty.prox`."""
         return owl._prox_owl(weight, _fitting(self, weight.numel()), step_size, False)
 
     def lam_max(self, grad: Tensor) -> float:
-        """The factor on this penalty from which on 0 is optimal, where the loss has gradient `grad` at 0."""
+        """The factor from which on 0 is optimal. As `L1.lam_max`.
+
+        Raises
+        ------
+        ValueError
+            If the gradient is not floating point, or has not one entry for each of the weights.
+        """
         return _dual(grad, self.weights)
 
 
@@ -364,7 +423,7 @@ class GrOWL:
     Parameters
     ----------
     weights
-        w, one for each slice along `dim`, falling and not negative (`weight_sequences`). They are copied.
+        w, (n,), one for each slice along `dim`, falling and not negative (`weight_sequences`). They are copied.
     dim
         1 for inputs of a Linear or convolution weight, 0 for outputs.
 
@@ -391,16 +450,22 @@ class GrOWL:
         object.__setattr__(self, "weights", torch.from_numpy(self._checked))
 
     def value(self, weight: Tensor) -> Tensor:
-        """g(weight), of shape ()."""
+        """g(weight). As `Penalty.value`."""
         return growl_norm(weight, self.weights, dim=self.dim)
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
-        """`prox_growl`."""
+        """`owl.prox_growl` with these weights. As `Penalty.prox`."""
         size = weight.shape[check_dim(self.dim, check_tensor(weight, "weight"))]
         return owl._prox_growl(weight, _fitting(self, size), self.dim, step_size)
 
     def lam_max(self, grad: Tensor) -> float:
-        """The factor on this penalty from which on 0 is optimal, where the loss has gradient `grad` at 0."""
+        """The factor from which on 0 is optimal. As `L1.lam_max`.
+
+        Raises
+        ------
+        ValueError
+            If the gradient is not floating point, or has not one slice for each of the weights.
+        """
         return _dual(slice_norms(grad, self.dim), self.weights)
 
 

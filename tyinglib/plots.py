@@ -61,6 +61,8 @@ def use_style() -> None:
     >>> use_style()
     >>> mpl.rcParams["figure.figsize"]
     [5.6, 3.4]
+
+    Chapter: all.
     """
     mpl.rcParams.update(STYLE)
     try:

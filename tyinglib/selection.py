@@ -40,7 +40,7 @@ def check_labels(labels: Labels) -> Tensor:
     Returns
     -------
     Tensor
-        Of dtype int64, a copy on the device it came from.
+        Of the labels' shape, dtype int64; a copy, on the device they came from.
 
     Raises
     ------
@@ -86,6 +86,11 @@ def check_labels(labels: Labels) -> Tensor:
 
 def group_sizes(labels: Labels) -> Tensor:
     """How many slices each group has: the diagonal of S^T S.
+
+    Parameters
+    ----------
+    labels
+        Integers of any shape, as in `check_labels`.
 
     Returns
     -------

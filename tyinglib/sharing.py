@@ -122,7 +122,7 @@ def shared_parameters(*modules: nn.Module) -> list[tuple[str, ...]]:
 
     Parameters
     ----------
-    modules
+    *modules
         One model, or several; with several, names begin with the model's number: ``"0.encoder.weight"``.
 
     Returns
@@ -218,10 +218,12 @@ def prox_tying(
 
     Parameters
     ----------
-    a, b, names, lam, norm, dim
+    a, b, names, lam
         As for `tying_penalty`. A parameter that both models share already is skipped, and so are two frozen ones.
     step_size
         The learning rate of both models; divide by 1 - mu under momentum, as `optim.ProxSGD` does.
+    norm, dim
+        As for `tying_penalty`.
 
     Returns
     -------

@@ -29,6 +29,13 @@ Select = Callable[[Array, Array], Any]
 class Stability(NamedTuple):
     """Phi, and its approximate confidence interval.
 
+    Parameters
+    ----------
+    phi
+        At most 1.
+    lower, upper
+        The ends of the interval, not cut off at 1.
+
     Examples
     --------
     >>> Stability(phi=0.5, lower=0.4, upper=0.6).phi

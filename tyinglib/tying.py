@@ -86,6 +86,11 @@ class Tie(nn.Module):
     Its `right_inverse` is the group mean, so assigning any weight to a tied layer stores the nearest
     tied one.
 
+    Parameters
+    ----------
+    spec
+        The groups. Their labels become a buffer.
+
     Examples
     --------
     >>> Tie(TieSpec([0, 0, 1], dim=0))(torch.tensor([5.0, 7.0]))
@@ -102,15 +107,42 @@ class Tie(nn.Module):
         self.register_buffer("labels", spec.labels.clone())
 
     def forward(self, codebook: Tensor) -> Tensor:
-        """S phi: the weight that the layer uses."""
+        """S phi: the weight that the layer uses.
+
+        Parameters
+        ----------
+        codebook
+            phi, with k slices along the dimension of the spec; for ``dim=None`` of shape (k,).
+
+        Returns
+        -------
+        Tensor
+            theta, with n slices; for ``dim=None`` of the labels' shape.
+        """
         return selection._expand(codebook, self.labels, self.dim)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The codebook nearest to a weight."""
+        """The codebook nearest to a weight: `selection.group_means`.
+
+        Parameters
+        ----------
+        weight
+            theta, with n slices along the dimension of the spec; for ``dim=None`` of the labels' shape.
+
+        Returns
+        -------
+        Tensor
+            phi, with k slices; for ``dim=None`` of shape (k,).
+
+        Raises
+        ------
+        ValueError
+            If the weight does not fit the labels.
+        """
         return selection.group_means(weight, self.labels, dim=self.dim)
 
     def extra_repr(self) -> str:
-        """The groups, for print(model)."""
+        """The groups, for print(model). As `torch.nn.Module.extra_repr`."""
         return repr(TieSpec(self.labels, self.dim))
 
 
