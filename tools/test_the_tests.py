@@ -71,12 +71,28 @@ def drop_alt(cell: nbformat.NotebookNode) -> None:
     del cell.metadata["mystnb"]
 
 
+def is_interactive(cell: nbformat.NotebookNode) -> bool:
+    return any("tyinglib-interactive" in output.get("data", {}).get("text/html", "") for output in cell.outputs)
+
+
+def edit_interactive(pattern: str, new: str) -> Callable[[Path], None]:
+    def change(cell: nbformat.NotebookNode) -> None:
+        data = cell.outputs[0].data
+        data["text/html"], count = re.subn(pattern, new, data["text/html"], count=1)
+        if not count:
+            raise SystemExit(f"cannot damage an interactive figure: {pattern!r} is not in it; mend this file")
+
+    return edit_cell(is_interactive, change)
+
+
 # what is broken, how, the check that must notice, and what it must say
 DAMAGES = [
     ("a stored number altered", edit_cell(prints, alter_number), "nbval", NBVAL, "cell"),
     ("a cell raises", edit_cell(prints, make_raise), "nbval", NBVAL, "broken on purpose"),
     ("an output stripped", edit_cell(prints, strip_output), "rules for chapters", RULES, "no output is stored"),
     ("an alt text removed", edit_cell(has_alt, drop_alt), "rules for chapters", RULES, "alt text"),
+    ("the words of a frame altered", edit_interactive(r'(alt":"[^"]*)\d', r"\1x"), "nbval", NBVAL, "text/html"),
+    ("a still picture removed", edit_interactive("<img [^>]*>", ""), "rules for chapters", RULES, "one still picture"),
     (
         "a reference broken",
         edit_text("book/glossary.md", "`prop-means`", "`prop-maens`"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -134,10 +135,10 @@ def frames(
                 f"for {chosen} it returned {alt!r}. Say what is in the picture, with its numbers"
             )
         if list(places) == first:  # the script takes it from the still picture
-            still, words = _picture(figure, FRAME_DPI), alt
+            still, words = _picture(figure), alt
             pictures.append({"alt": alt})
         else:
-            pictures.append({"alt": alt, "src": _picture(figure, FRAME_DPI, "webp")})
+            pictures.append({"alt": alt, "src": _picture(figure, "webp")})
     size = (round(100 * figsize[0]), round(100 * figsize[1]))
     data = {"controls": controls, "start": first, "frames": pictures}
     return Interactive("frames", still, size, words, data)
@@ -201,7 +202,7 @@ def plane(
     data |= {"colours": COLOURS, "numbers": numbers}
     tied = numbers["ties"][0][row * POINTS + column] == "1"
     alt = "Two weights as a point in the plane. " + _moved(names[0], point, image, tied)
-    return Interactive("plane", _picture(figure, DPI), (460, 460), alt, data)
+    return Interactive("plane", _picture(figure), (460, 460), alt, data)
 
 
 def solid(solids: Mapping[str, Penalty | ArrayLike], *, turn: float = 15, tilt: float = 25) -> Interactive:
@@ -254,7 +255,7 @@ def solid(solids: Mapping[str, Penalty | ArrayLike], *, turn: float = 15, tilt: 
     words = [_described(name, body) for name, body in zip(names, bodies, strict=True)]
     data = {"names": names, "words": words, "turn": turn, "tilt": tilt, "colours": COLOURS, "numbers": numbers}
     alt = f"{words[0]} Turned by {_text(round(turn))}°, tilted by {_text(round(tilt))}°."
-    return Interactive("solid", _picture(figure, DPI), (460, 460), alt, data)
+    return Interactive("solid", _picture(figure), (460, 460), alt, data)
 
 
 def _names(choices: Mapping[str, Any], what: str) -> list[str]:
@@ -315,13 +316,14 @@ def _code(name: str) -> str:
     return " ".join(line.strip() for line in lines if line)
 
 
-def _picture(figure: Figure, dpi: float, kind: str = "png") -> str:
+def _picture(figure: Figure, kind: str = "png") -> str:
     """The figure in a `data:` address; in 64 colours, a third of the size. WebP is smaller still."""
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi)
-    picture = Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    canvas, small = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+    drawn = Image.fromarray(pixels).quantize(64, dither=Image.Dither.NONE)
     if kind == "webp":
-        picture.convert("RGB").save(small, format="webp", lossless=True)
+        drawn.convert("RGB").save(small, format="webp", lossless=True)
     else:
-        picture.save(small, format="png", optimize=True)
+        drawn.save(small, format="png", optimize=True)
     return f"data:image/{kind};base64," + base64.b64encode(small.getvalue()).decode()
