@@ -1,0 +1,233 @@
+r"""Least squares with an OWL or GrOWL penalty, to a proved accuracy.
+
+    min over B of  1/2 ||Y - X B||^2 + sum_i w_i ||b||_(i)        b_j: row j of B, one number a response
+
+Three ideas, each old and each exact:
+
+- *working set*: rows that stay zero are left out; their gradient, looked at now and then, says which must come in.
+- *FISTA*, an accelerated proximal gradient step, restarted when it overshoots, finds which rows are zero, which tied.
+- *a Newton step inside the tie*: where the pattern of the prox is right, B = V c with far fewer c, and c solves a
+  linear system. With one response V is the signed selection matrix: least squares on the summed columns.
+
+A Newton step is kept only if the objective falls. The duality gap bounds how far the objective is from the best one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh
+from scipy.sparse.linalg import eigsh
+
+from tyinglib._checks import Array
+from tyinglib._owl_prox import prox_sizes
+
+SMALLEST_SET = 100  # rows that are looked at together from the start
+CHECK_EVERY = 10  # FISTA steps between looks at the gap
+LARGEST_SYSTEM = 2000  # a Newton step with more unknowns costs more than it saves
+
+
+@dataclass(frozen=True)
+class Solution:
+    """B, (d, m); the duality gap; how many steps it took; whether the gap was closed."""
+
+    coef: Array
+    gap: float
+    n_iter: int
+    converged: bool
+
+
+def solve(x: Array, y: Array, w: Array, *, tol: float, max_iter: int, start: Array | None = None) -> Solution:
+    """Minimise to a duality gap of at most tol * ||y||^2 / 2, or until max_iter steps are used up.
+
+    x is (n, d), best in Fortran order; y (n, m); w (d,), falling, >= 0, w[0] > 0; start (d, m).
+    """
+    coef = np.zeros((x.shape[1], y.shape[1])) if start is None else start.copy()
+    scale = float(np.sum(y**2)) / 2
+    steps, size, accuracy, working = 0, SMALLEST_SET, math.inf, np.array([], dtype=np.intp)
+    while True:
+        alive = np.flatnonzero(coef.any(axis=1))
+        residual = y - x[:, alive] @ coef[alive]
+        grad = x.T @ residual
+        gap = _gap(float(np.sum(residual**2)), float(np.sum(residual * y)), _norm(coef[alive], w), grad, w)
+        if gap <= tol * scale or steps >= max_iter:
+            return Solution(coef, gap, steps, gap <= tol * scale)
+        if not math.isfinite(gap):
+            raise ValueError("the numbers are too large to be squared: scale x and y, for example to variance 1")
+        before, size = working, max(size, 2 * len(alive))
+        working = np.union1d(alive, np.argsort(-_row_norms(grad), kind="stable")[:size])
+        if np.array_equal(before, working):  # not solved well enough, or some that are missing push less hard
+            accuracy, size = accuracy / 10, 2 * size
+        else:
+            accuracy = max(gap / 10, tol * scale / 2)
+        problem = _Problem(x[:, working], y, w[: len(working)])
+        part, used = problem.solve(coef[working], accuracy, max_iter - steps)
+        coef = np.zeros_like(coef)
+        coef[working] = part
+        steps += used
+
+
+def dual_norm(grad: Array, w: Array) -> float:
+    """max over k of (sum of the k largest row norms) / (w_1 + ... + w_k)."""
+    sizes = np.sort(_row_norms(grad))[::-1]
+    return float((np.cumsum(sizes) / np.cumsum(w[: len(sizes)])).max())
+
+
+class _Problem:
+    """The problem on some columns: everything is done with the gradient b - H B, H = X^T X."""
+
+    def __init__(self, x: Array, y: Array, w: Array) -> None:
+        n, d = x.shape
+        self.x, self.w = x, w
+        self.hessian = x.T @ x if d <= n else None
+        self.b = x.T @ y
+        self.square = float(np.sum(y**2))
+        self.lipschitz = _largest_eigenvalue(x @ x.T if self.hessian is None else self.hessian)
+
+    def apply(self, coef: Array) -> Array:
+        """H B."""
+        product: Array = self.x.T @ (self.x @ coef) if self.hessian is None else self.hessian @ coef
+        return product
+
+    def solve(self, coef: Array, accuracy: float, budget: int) -> tuple[Array, int]:
+        """Steps of FISTA and Newton until the duality gap is below the accuracy; B, and how many steps."""
+        if self.lipschitz == 0:
+            return np.zeros_like(coef), 1
+        state = _State(self, coef)
+        best, point, t = state, state, 1.0
+        used, wait, next_newton = 0, CHECK_EVERY, CHECK_EVERY
+        while best.gap > accuracy and used < budget:
+            found = self._forward_backward(point)[0]
+            used += 1
+            if float(np.sum((point.coef - found) * (found - state.coef))) > 0:
+                t = 1.0  # it overshot
+            t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
+            moved = found + (t - 1) / t_next * (found - state.coef)
+            state, point, t = _State(self, found), _State(self, moved), t_next
+            if used % CHECK_EVERY == 0:
+                best = min(best, state, key=lambda s: s.objective)
+            if used >= next_newton:
+                improved = best
+                while used < budget and (stepped := self._newton(improved)) is not None:
+                    improved = stepped
+                    used += 1
+                # after a success FISTA goes on from there; after a failure the next try waits longer
+                wait = CHECK_EVERY if improved is not best else 2 * wait
+                if improved is not best:
+                    best = state = point = improved
+                    t = 1.0
+                next_newton = used + wait
+        return min(best, state, key=lambda s: s.objective).coef, used
+
+    def _forward_backward(self, state: _State) -> tuple[Array, Array, Array]:
+        """prox(z), z = B + grad / L; its rows that are not zero, by rising norm; where blocks of equal norms start."""
+        z = state.coef + state.grad / self.lipschitz
+        norms = _row_norms(z)
+        rows, sizes, starts = prox_sizes(norms, self.w / self.lipschitz)
+        first = int(np.searchsorted(sizes, 0.0, side="right"))
+        rows, sizes, starts = rows[first:], sizes[first:], starts[starts >= first] - first
+        found = np.zeros_like(z)
+        if z.shape[1] == 1:  # exactly equal sizes stay so
+            found[rows, 0] = np.copysign(sizes, z[rows, 0])
+        else:
+            found[rows] = z[rows] * (sizes / norms[rows])[:, None]
+        return found, rows, starts
+
+    def _newton(self, state: _State) -> _State | None:
+        """A semismooth Newton step on B = prox(z(B)), then a proximal step; None if the objective does not fall.
+
+        The prox has the Jacobian V diag(s) V^T: s = 1 along a block, and shrunk norm / norm across a row's direction.
+        """
+        found, rows, starts = self._forward_backward(state)
+        responses = found.shape[1]
+        if not len(rows) or len(starts) + len(rows) * (responses - 1) > LARGEST_SYSTEM:
+            return None
+        z = (state.coef + state.grad / self.lipschitz)[rows]
+        basis, s = _tie_basis(z, found[rows], starts)  # (rows, m, unknowns)
+        flat = basis.reshape(len(rows), -1)
+        columns = (self.x[:, rows] @ flat).reshape(-1, basis.shape[2])
+        system = columns.T @ columns / self.lipschitz
+        system.flat[:: len(s) + 1] += 1 / s - 1
+        # V^T (B - H B / L): z without what comes from y
+        rest = z - self.b[rows] / self.lipschitz
+        right = np.tensordot(found[rows], basis, axes=2) / s - np.tensordot(rest, basis, axes=2)
+        try:
+            c = cho_solve(cho_factor(system), right)
+        except LinAlgError:  # columns of the tied design that depend on each other
+            return None
+        coef = np.zeros_like(found)
+        coef[rows] = basis @ c
+        stepped = _State(self, self._forward_backward(_State(self, coef))[0])
+        return stepped if stepped.objective < state.objective - 1e-15 * self.square else None
+
+
+class _State:
+    """A point B with its gradient b - H B, objective and duality gap, computed when they are asked for."""
+
+    def __init__(self, problem: _Problem, coef: Array) -> None:
+        self.problem, self.coef = problem, coef
+
+    @cached_property
+    def grad(self) -> Array:
+        return self.problem.b - self.problem.apply(self.coef)
+
+    @cached_property
+    def _residual(self) -> tuple[float, float]:
+        """||Y - X B||^2 and <Y - X B, Y>."""
+        with_y = self.problem.square - float(np.sum(self.problem.b * self.coef))
+        return max(with_y - float(np.sum(self.grad * self.coef)), 0.0), with_y
+
+    @cached_property
+    def objective(self) -> float:
+        return self._residual[0] / 2 + _norm(self.coef, self.problem.w)
+
+    @cached_property
+    def gap(self) -> float:
+        return _gap(*self._residual, _norm(self.coef, self.problem.w), self.grad, self.problem.w)
+
+
+def _tie_basis(z: Array, found: Array, starts: Array) -> tuple[Array, Array]:
+    """An orthonormal basis of the range of the prox's Jacobian, (rows, m, unknowns), and its eigenvalues."""
+    rows, m = z.shape
+    sizes = np.diff(starts, append=rows)
+    blocks = np.repeat(np.arange(len(starts)), sizes)
+    norms = _row_norms(z)
+    directions = z / norms[:, None]
+    basis = np.zeros((rows, m, len(starts) + rows * (m - 1)))
+    s = np.ones(basis.shape[2])
+    basis[np.arange(rows), :, blocks] = directions / np.sqrt(sizes[blocks])[:, None]
+    if m > 1:
+        # the last m - 1 columns of a Householder reflection that maps the first unit vector to the direction
+        across = np.linalg.qr(np.concatenate([directions[:, :, None], np.tile(np.eye(m), (rows, 1, 1))], axis=2))[0]
+        for k in range(1, m):
+            unknowns = len(starts) + (k - 1) * rows + np.arange(rows)
+            basis[np.arange(rows), :, unknowns] = across[:, :, k]
+            s[unknowns] = _row_norms(found) / norms
+    return basis, s
+
+
+def _gap(square: float, with_y: float, penalty: float, grad: Array, w: Array) -> float:
+    """Objective - dual objective at the residual, scaled into the dual ball."""
+    largest = dual_norm(grad, w)
+    scale = min(1.0, 1 / largest) if largest > 0 else 1.0
+    return square / 2 + penalty - (scale * with_y - scale**2 * square / 2)
+
+
+def _norm(coef: Array, w: Array) -> float:
+    norms = np.sort(_row_norms(coef))[::-1]
+    return float(norms @ w[: len(norms)])
+
+
+def _row_norms(rows: Array) -> Array:
+    return np.abs(rows[:, 0]) if rows.shape[1] == 1 else np.sqrt(np.einsum("ij,ij->i", rows, rows))
+
+
+def _largest_eigenvalue(matrix: Array) -> float:
+    """Of a symmetric matrix, not below the true one."""
+    if len(matrix) <= 64:
+        return max(float(eigvalsh(matrix)[-1]), 0.0)
+    start = np.random.RandomState(0).standard_normal(len(matrix))
+    return 1.05 * float(eigsh(matrix, k=1, v0=start, tol=1e-2, return_eigenvectors=False)[0])
