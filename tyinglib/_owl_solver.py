@@ -27,6 +27,8 @@ from tyinglib._owl_prox import prox_sizes
 SMALLEST_SET = 50  # rows that are looked at together from the start
 POWER_STEPS = 20  # find the largest eigenvalue closely enough: a step a little too long does no harm
 CHECK_EVERY = 5  # FISTA steps between looks at the gap
+RIDGE, LARGEST_RIDGE = 1e-10, 1e-2  # of the mean of the diagonal, added to it
+GROW = 2
 LARGEST_SYSTEM = 2000  # a Newton step with more unknowns costs more than it saves
 
 
@@ -85,6 +87,7 @@ class _Problem:
         self.hessian = x.T @ x if d <= n else None
         self.b = x.T @ y
         self.square = float(np.sum(y**2))
+        self.ridge = RIDGE
         self.lipschitz = _largest_eigenvalue(x @ x.T if self.hessian is None else self.hessian)
 
     def apply(self, coef: Array) -> Array:
@@ -159,15 +162,23 @@ class _Problem:
         system.flat[:: len(s) + 1] += 1 / s - 1
         # V^T (B - H B / L): z without what comes from y
         rest = z - self.b[rows] / self.lipschitz
-        right = np.tensordot(found[rows], basis, axes=2) / s - np.tensordot(rest, basis, axes=2)
+        now = np.tensordot(found[rows], basis, axes=2)
+        right = now / s - np.tensordot(rest, basis, axes=2) - system @ now  # for the step, not for the point
+        # with more unknowns than samples the equations leave directions open: the ridge keeps them as they are
+        system.flat[:: len(s) + 1] += self.ridge * np.trace(system) / len(s)
         try:
-            c = cho_solve(cho_factor(system), right)
-        except LinAlgError:  # columns of the tied design that depend on each other
-            return None
-        coef = np.zeros_like(found)
-        coef[rows] = basis @ c
-        stepped = _State(self, self._forward_backward(_State(self, coef))[0])
-        return stepped if stepped.objective < state.objective - 1e-15 * self.square else None
+            step = cho_solve(cho_factor(system), right)
+        except LinAlgError:
+            step = np.zeros_like(now)
+        for length in (1.0, 0.5, 0.25, 0.125):  # the pattern may be right nearby only
+            coef = np.zeros_like(found)
+            coef[rows] = basis @ (now + length * step)
+            stepped = _State(self, self._forward_backward(_State(self, coef))[0])
+            if stepped.objective < state.objective - 1e-15 * self.square:
+                self.ridge = max(self.ridge / 10, RIDGE)
+                return stepped
+        self.ridge = min(100 * self.ridge, LARGEST_RIDGE)
+        return None
 
 
 class _State:
