@@ -54,6 +54,7 @@ def test_the_survivors_beat_chance_but_not_a_sort_by_variance(races):
     assert (races["group lasso"][few] > races["lot"][few] + 1).all()
     assert (races["group lasso"][3:] > races["lot"][3:] + 3).all()
     assert races["group lasso"].mean() < races["variance"].mean() + 1
+    assert races["variance"][-1] > races["group lasso"][-1]
 
 
 def test_trained_again_the_survivors_are_better_than_on_the_path(races):
@@ -84,7 +85,7 @@ def test_only_the_filtered_prox_is_exact_on_random_problems(chapter, seed):
     draws = torch.Generator().manual_seed(seed)
     wanted = 3 * torch.randn(20, generator=draws)
     asked = 0.1 + 2 * torch.rand(20, generator=draws)
-    start = 5 * torch.randn(20, generator=draws)
+    start = 2 * torch.randn(20, generator=draws)
 
     def ends(way):
         def loss(x):
@@ -100,6 +101,6 @@ def test_only_the_filtered_prox_is_exact_on_random_problems(chapter, seed):
     assert torch.allclose(ends("SGD, then prox"), right(asked), atol=1e-6)
     assert torch.allclose(ends("momentum, then prox"), right(asked / 10), atol=1e-6)
     adam = ends("Adam, then prox")
-    assert (adam[asked > 1.3] == 0).all()
+    assert (adam[asked > 1.5].abs() < 0.1).all()
     assert (adam - right(asked)).abs().max() > 0.3
     assert (ends("penalty in the loss") != 0).all()
