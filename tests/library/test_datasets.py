@@ -47,6 +47,10 @@ def test_subsets_are_nested_balanced_and_differ_by_seed():
     for size in (0, 1001):
         with pytest.raises(ValueError, match=r"size must be 1\.\.1000"):
             subset(train, size, seed=0)
+    with pytest.raises(
+        ValueError, match=r"y must be one whole number a sample, got torch\.float.* of shape \(115, 3\)"
+    ):
+        subset(tecator().train, 10, seed=0)
 
 
 def test_tecator_is_what_statlib_describes():

@@ -73,7 +73,7 @@ def subset(split: Split, size: int, *, seed: int) -> Split:
     Raises
     ------
     ValueError
-        If there are fewer samples than asked for.
+        If there are fewer samples than asked for, or y is not one class a sample.
 
     Examples
     --------
@@ -85,6 +85,8 @@ def subset(split: Split, size: int, *, seed: int) -> Split:
     """
     if not 1 <= size <= len(split.y):
         raise ValueError(f"size must be 1..{len(split.y)}, the number of samples at hand, got {size}")
+    if split.y.ndim != 1 or split.y.is_floating_point():
+        raise ValueError(f"y must be one whole number a sample, got {split.y.dtype} of shape {tuple(split.y.shape)}")
     order = stratified_order(split.y.numpy(), seed=seed)[:size]
     return Split(split.x[order], split.y[order])
 
