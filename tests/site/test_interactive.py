@@ -220,7 +220,7 @@ def test_a_body_turns_the_way_it_is_pulled(open_page):
     assert 2 < after[0] - before[0] < 24
     assert 2 < after[1] - before[1] < 24
 
-    turn = figure.get_by_label("turn")
+    turn = figure.locator("input[type=range]").first
     turn.fill("0")
     assert turn.get_attribute("aria-valuetext") == "\u2212180°"
     drawing.press("ArrowLeft")
