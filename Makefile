@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-the-tests browser benchmark mutation clean
+.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-the-tests test-slow browser benchmark mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -64,6 +64,9 @@ test-site: book browser ## the built pages, in a real browser
 test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways; a check must notice each
 	@echo "==> breaking a copy of the book on purpose"
 	@$(BIN)/python tools/test_the_tests.py
+
+test-slow: $(VENV)/.installed ## the chapters' headlines again, with ten seeds that they don't show (some minutes)
+	@$(BIN)/python -m pytest -q -m slow tests/slow
 
 .venv-benchmark/.installed: requirements-benchmark.txt pyproject.toml
 	@test -x .venv-benchmark/bin/python || $(PYTHON) -m venv .venv-benchmark

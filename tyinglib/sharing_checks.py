@@ -205,7 +205,7 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
             yield Finding(
                 "twice",
                 tuple(names),
-                f"{_quoted(names)} is {len(numbers)} times in {where}: every step moves it that often, and weight "
+                f"{_one(names)} is {len(numbers)} times in {where}: every step moves it that often, and weight "
                 "decay shrinks it that often; give one optimizer the parameters() of one container of all models",
             )
         for number in dict.fromkeys(numbers):
@@ -214,7 +214,7 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
                     yield Finding(
                         "state",
                         tuple(names),
-                        f"{_quoted(names)} has shape {tuple(parameter.shape)}, but optimizer {number} keeps a {what!r} "
+                        f"{_one(names)} has shape {tuple(parameter.shape)}, but optimizer {number} keeps a {what!r} "
                         f"of shape {tuple(state.shape)} for it: it was tied after the first step; build the "
                         "optimizer after tying",
                     )
@@ -274,6 +274,10 @@ def _checkpoint_differs(named: Named, checkpoint: Mapping[str, Tensor]) -> Itera
                 f"{_quoted(stored)} are one parameter here and differ in the checkpoint: loading keeps the last and "
                 "loses the others; load into models that do not share, choose or average, then share and train on",
             )
+
+
+def _one(names: Sequence[str]) -> str:
+    return _quoted(names) if len(names) == 1 else f"one parameter ({_quoted(names)})"
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -103,7 +103,9 @@ def test_two_optimizers(pair):
     findings = check_sharing(pair, optimizers=both)
     assert kinds(findings) == ["twice", "twice"]
     assert findings[0].names == ENCODER
-    assert "is 2 times in optimizers 0 and 1" in str(findings[0])
+    assert str(findings[0]).startswith(
+        "one parameter ('a.encoder.weight' and 'b.encoder.weight') is 2 times in optimizers 0 and 1: every step"
+    )
 
 
 def test_twice_in_one_optimizer(pair):
