@@ -16,7 +16,7 @@ def one_thread():
 
 
 def test_equality_helps_when_tasks_agree_and_hurts_when_they_do_not():
-    chapter = load(4, ["scores", "VIEWS", "SIZES", "Runs", "fit", "compare", "evidence"])
+    chapter = load(4, ["scores", "VIEWS", "SIZES", "Runs", "fit", "WAYS", "compare", "evidence"])
     table = {
         name: {size: chapter["compare"](view, size, SEEDS)[0] for size in chapter["SIZES"]}
         for name, view in chapter["VIEWS"].items()
