@@ -11,12 +11,12 @@ import nbformat
 BOOK = Path(__file__).parents[2] / "book"
 
 
-def load(chapter: str, names: list[str]) -> dict[str, Any]:
+def load(chapter: int, names: list[str]) -> dict[str, Any]:
     """The namespace after the chapter's set-up cell and the cells that define `names`, in the chapter's order.
 
     A cell that defines one of the names is run whole.
     """
-    (path,) = BOOK.glob(f"{chapter}-*.ipynb")
+    (path,) = BOOK.glob(f"{chapter:02d}-*.ipynb")
     code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     wanted, namespace = set(names), {}
     for source in code:

@@ -13,7 +13,7 @@ SEEDS = range(100, 105)
 def chapter():
     names = ["network", "fit", "path", "fresh", "by_lot", "stored", "file_bytes", "minimise"]
     before = torch.get_default_dtype()
-    yield load("05", [*names, "lasso", "ridge", "EachL1", "penalties", "STRENGTHS"])
+    yield load(5, [*names, "lasso", "ridge", "EachL1", "penalties", "STRENGTHS"])
     torch.set_default_dtype(before)
 
 
