@@ -311,7 +311,7 @@ def _text(value: float | str) -> str:
 
 
 def _picture(figure: Figure, dpi: float, kind: str = "png") -> str:
-    """The figure in a `data:` address; in 64 colours, a third of the size. WebP is smaller, but mail may not show it."""
+    """The figure in a `data:` address, in 64 colours: a third of the size. WebP is smaller; mail may not show it."""
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
     picture = Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE)
