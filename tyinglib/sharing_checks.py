@@ -237,13 +237,25 @@ def _wrapped_too_early(model: nn.Module, named: Named) -> Iterator[Finding]:
         known = {id(parameter) for parameter in averaged}
         inside = {id(p) for p in module.parameters() if p.requires_grad} - known
         names = [named[key][1][0] for key in named if key in inside]
+        names += [named[id(p)][1][0] for p in _resized(module) if id(p) in named]
         if names:
             yield Finding(
                 "ddp",
                 tuple(names),
-                f"{_quoted(names)} came into the model after DistributedDataParallel wrapped it: its gradient is not "
-                "averaged, and the processes drift apart; share and tie first, wrap last",
+                f"{_quoted(names)} came into the model, or was tied, after DistributedDataParallel wrapped it: its "
+                "gradient is not averaged, and the processes drift apart; share and tie first, wrap last",
             )
+
+
+def _resized(wrapped: DistributedDataParallel) -> list[Tensor]:
+    """Codebooks in a bucket that was made for more numbers: a tie keeps the Parameter, and gives it another shape."""
+    found: list[Tensor] = []
+    codebooks = {id(p) for name, p in wrapped.named_parameters() if ".parametrizations." in name}
+    for bucket in wrapped.reducer._get_zeros_like_grad_buckets():
+        members = bucket.parameters()
+        if bucket.buffer().numel() != sum(p.numel() for p in members):
+            found += [p for p in members if id(p) in codebooks]
+    return found
 
 
 def _apart(modules: Sequence[nn.Module], named: Named) -> Iterator[Finding]:

@@ -195,6 +195,11 @@ def test_wrapped_before_tying(tmp_path):
         net[0].weight = nn.Parameter(torch.randn(3, 4))
         (finding,) = check_sharing(wrapped)
         assert (finding.kind, finding.names) == ("ddp", ("module.0.weight",))
+        wrapped = DistributedDataParallel(net)
+        assert check_sharing(wrapped) == []
+        tie(net[1], "weight", TieSpec([0, 0, 1], dim=1))  # the same Parameter, with fewer numbers
+        (finding,) = check_sharing(wrapped)
+        assert (finding.kind, finding.names) == ("ddp", ("module.1.parametrizations.weight.original",))
         assert check_sharing(DistributedDataParallel(net)) == []
     finally:
         dist.destroy_process_group()
