@@ -3,7 +3,7 @@
 import pytest
 from chapter_cells import load
 
-NEEDED = ["seen_by_b", "deal", "fit_pairs", "right", "sweep", "compare", "gains", "headlines", "verdicts"]
+NEEDED = ["LAMS", "seen_by_b", "deal", "fit_pairs", "right", "sweep", "compare", "gains", "headlines", "verdicts"]
 
 
 @pytest.mark.slow
