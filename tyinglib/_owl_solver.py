@@ -2,14 +2,17 @@ r"""Least squares with an OWL or GrOWL penalty, to a proved accuracy.
 
     min over B of  1/2 ||Y - X B||^2 + sum_i w_i ||b||_(i)        b_j: row j of B, one number a response
 
-Three ideas, each old and each exact:
+Four ideas, each old and each exact:
 
 - *working set*: rows that stay zero are left out; their gradient, looked at now and then, says which must come in.
 - *FISTA*, an accelerated proximal gradient step, restarted when it overshoots, finds which rows are zero, which tied.
 - *a Newton step inside the tie*: where the pattern of the prox is right, B = V c with far fewer c, and c solves a
   linear system. With one response V is the signed selection matrix: least squares on the summed columns.
+- *proximal points*: where columns are so alike that the first two crawl, B moves to the minimum of the objective plus
+  ||B' - B||^2 / (2 sigma), again and again, with sigma growing. Each is found by Newton steps on its smooth dual.
 
-A Newton step is kept only if the objective falls. The duality gap bounds how far the objective is from the best one.
+A Newton step inside the tie is kept only if the objective falls. The duality gap bounds how far the objective is from
+the best one.
 """
 
 from __future__ import annotations
@@ -28,6 +31,10 @@ SMALLEST_SET = 50  # rows that are looked at together from the start
 POWER_STEPS = 20  # find the largest eigenvalue closely enough: a step a little too long does no harm
 CHECK_EVERY = 5  # FISTA steps between looks at the gap
 LARGEST_SYSTEM = 2000  # a Newton step with more unknowns costs more than it saves
+PATIENCE = 50  # steps until proximal points are tried
+FIRST_SIGMA = 100  # over the Lipschitz constant
+MOST_INSIDE = 30  # Newton steps for one proximal point; needing more, sigma falls
+PATIENCE_OUTSIDE = 8  # proximal points without a smaller gap: rounding allows no more
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ def solve(x: Array, y: Array, w: Array, *, tol: float, max_iter: int, start: Arr
         working = np.union1d(alive, np.argsort(-_row_norms(grad), kind="stable")[:size])
         if np.array_equal(before, working):  # not solved well enough, or some that are missing push less hard
             accuracy, size = accuracy / 10, 2 * size
+        elif len(working) == len(coef):
+            accuracy = tol * scale / 2
         else:
             accuracy = max(gap / 10, tol * scale / 2)
         problem = _Problem(x[:, working], y, w[: len(working)])
@@ -83,7 +92,7 @@ class _Problem:
         n, d = x.shape
         self.x, self.w = x, w
         self.hessian = x.T @ x if d <= n else None
-        self.b = x.T @ y
+        self.y, self.b = y, x.T @ y
         self.square = float(np.sum(y**2))
         self.lipschitz = _largest_eigenvalue(x @ x.T if self.hessian is None else self.hessian)
 
@@ -98,7 +107,7 @@ class _Problem:
             return np.zeros_like(coef), 1
         state = _State(self, coef)
         best, point, t = state, state, 1.0
-        used, wait, next_newton = 0, CHECK_EVERY, CHECK_EVERY
+        used, wait, next_newton, next_points = 0, CHECK_EVERY, CHECK_EVERY, PATIENCE
         while best.gap > accuracy and used < budget:
             found = self._forward_backward(point)[0]
             used += 1
@@ -118,6 +127,11 @@ class _Problem:
                     best = state = point = improved
                     t = 1.0
                 next_newton = used + wait
+            if used >= next_points and self.y.size <= LARGEST_SYSTEM:
+                found, steps = self._proximal_points(best, accuracy, budget - used)
+                used, next_points = used + steps, 4 * (used + steps)
+                best = state = point = min(best, _State(self, found), key=lambda s: s.gap)
+                t = 1.0
         best, steps = self._newton_steps(min(best, state, key=lambda s: s.objective), budget - used)
         return best.coef, used + steps
 
@@ -130,17 +144,36 @@ class _Problem:
 
     def _forward_backward(self, state: _State) -> tuple[Array, Array, Array]:
         """prox(z), z = B + grad / L; its rows that are not zero, by rising norm; where blocks of equal norms start."""
-        z = state.coef + state.grad / self.lipschitz
-        norms = _row_norms(z)
-        rows, sizes, starts = prox_sizes(norms, self.w / self.lipschitz)
-        first = int(np.searchsorted(sizes, 0.0, side="right"))
-        rows, sizes, starts = rows[first:], sizes[first:], starts[starts >= first] - first
-        found = np.zeros_like(z)
-        if z.shape[1] == 1:  # exactly equal sizes stay so
-            found[rows, 0] = np.copysign(sizes, z[rows, 0])
-        else:
-            found[rows] = z[rows] * (sizes / norms[rows])[:, None]
-        return found, rows, starts
+        return _prox(state.coef + state.grad / self.lipschitz, self.w / self.lipschitz)
+
+    def _proximal_points(self, start: _State, accuracy: float, budget: int) -> tuple[Array, int]:
+        """Proximal points with growing sigma until the gap is below the accuracy, or rounding stops it; B, steps.
+
+        The dual of one of them, in u (n, m), with p = prox of z = B + sigma X^T u, has the gradient Y - u - X p and
+        the Hessian -(I + sigma X V diag(s) V^T X^T), V and s as in `_newton`. Where u is best, p is the new B.
+        """
+        best, centre, last = start, start.coef, math.inf
+        u = self.y - self.x @ centre
+        sigma, used, worse = FIRST_SIGMA / self.lipschitz, 0, 0
+        while used < budget and worse < PATIENCE_OUTSIDE and best.gap > accuracy:
+            inside = 0
+            at = _Dual(self, centre, sigma, u)
+            nearer = _State(self, at.p)
+            while inside < MOST_INSIDE and used < budget:
+                moved = at.newton()
+                used, inside = used + 1, inside + 1
+                if moved is None:  # rounding
+                    break
+                at, nearer = moved, _State(self, moved.p)
+                step = float(np.linalg.norm(at.p - centre)) / math.sqrt(sigma)
+                if nearer.gap <= accuracy or at.size <= min(0.1 * step, 0.1 * math.sqrt(accuracy)):
+                    break
+            worse = 0 if nearer.gap < last else worse + 1
+            last = min(last, nearer.gap)
+            best = min(best, nearer, key=lambda s: s.gap)
+            centre, u = at.p, at.u
+            sigma = 4 * sigma if inside < MOST_INSIDE else sigma / 2
+        return best.coef, used
 
     def _newton(self, state: _State) -> _State | None:
         """A semismooth Newton step on B = prox(z(B)), then a proximal step; None if the objective does not fall.
@@ -193,6 +226,70 @@ class _State:
     @cached_property
     def gap(self) -> float:
         return _gap(*self._residual, _norm(self.coef, self.problem.w), self.grad, self.problem.w)
+
+
+class _Dual:
+    """A point u of the dual of a proximal point: its value, gradient and the primal point p it stands for."""
+
+    def __init__(self, problem: _Problem, centre: Array, sigma: float, u: Array) -> None:
+        self.problem, self.centre, self.sigma, self.u = problem, centre, sigma, u
+        self.z = centre + sigma * (problem.x.T @ u)
+        self.p, self.rows, self.starts = _prox(self.z, sigma * problem.w)
+        self.grad = problem.y - u - problem.x @ self.p
+        self.size = float(np.linalg.norm(self.grad))
+
+    @cached_property
+    def value(self) -> float:
+        near = float(np.sum((self.p - self.z) ** 2) - np.sum(self.z**2)) / (2 * self.sigma)
+        return float(np.sum(self.u * self.problem.y - self.u**2 / 2)) + _norm(self.p, self.problem.w) + near
+
+    def newton(self) -> _Dual | None:
+        """The point after a damped Newton step; None if no step helps."""
+        flat = self.grad.ravel()
+        direction = flat
+        if len(self.rows):
+            a = self._columns()
+            small = a.shape[1] <= len(flat)
+            system = self.sigma * (a.T @ a if small else a @ a.T)
+            system.flat[:: len(system) + 1] += 1
+            try:
+                factor = cho_factor(system)
+            except LinAlgError:
+                return None
+            direction = flat - self.sigma * (a @ cho_solve(factor, a.T @ flat)) if small else cho_solve(factor, flat)
+        slope, step = float(flat @ direction), 1.0
+        while step > 1e-4:
+            moved = _Dual(self.problem, self.centre, self.sigma, self.u + step * direction.reshape(self.u.shape))
+            # near the end the value cannot tell any more, and the gradient can
+            if moved.size <= (1 - step / 4) * self.size or moved.value >= self.value + 1e-4 * step * slope:
+                return moved
+            step /= 2
+        return None
+
+    def _columns(self) -> Array:
+        """X V diag(s)^(1/2), (n m, unknowns)."""
+        x = self.problem.x[:, self.rows]
+        if self.u.shape[1] == 1:
+            sizes = np.diff(self.starts, append=len(self.rows))
+            summed: Array = np.add.reduceat(x * np.sign(self.p[self.rows, 0]), self.starts, axis=1)
+            return summed / np.sqrt(sizes)
+        basis, s = _tie_basis(self.z[self.rows], self.p[self.rows], self.starts)
+        columns: Array = (x @ basis.reshape(len(self.rows), -1)).reshape(-1, len(s))
+        return columns * np.sqrt(s)
+
+
+def _prox(z: Array, w: Array) -> tuple[Array, Array, Array]:
+    """The prox of rows; the rows that are not zero, by rising norm; where blocks of equal norms start."""
+    norms = _row_norms(z)
+    rows, sizes, starts = prox_sizes(norms, w)
+    first = int(np.searchsorted(sizes, 0.0, side="right"))
+    rows, sizes, starts = rows[first:], sizes[first:], starts[starts >= first] - first
+    found = np.zeros_like(z)
+    if z.shape[1] == 1:  # exactly equal sizes stay so
+        found[rows, 0] = np.copysign(sizes, z[rows, 0])
+    else:
+        found[rows] = z[rows] * (sizes / norms[rows])[:, None]
+    return found, rows, starts
 
 
 def _tie_basis(z: Array, found: Array, starts: Array) -> tuple[Array, Array]:
