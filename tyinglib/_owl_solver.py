@@ -129,7 +129,7 @@ class _Problem:
                 next_newton = used + wait
             if used >= next_points and self.y.size <= LARGEST_SYSTEM:
                 found, steps = self._proximal_points(best, accuracy, budget - used)
-                used, next_points = used + steps, 4 * (used + steps)
+                used, next_points = used + steps, used + steps + PATIENCE
                 best = state = point = min(best, _State(self, found), key=lambda s: s.gap)
                 t = 1.0
         best, steps = self._newton_steps(min(best, state, key=lambda s: s.objective), budget - used)
