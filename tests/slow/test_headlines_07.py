@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def chapter():
     before = torch.get_default_dtype()
-    names = ["X", "fit", "upper", "tied_pairs", "centred", "strengths", "summary", "widened", "times_tied"]
+    names = ["X", "fit", "tied_pairs", "centred", "strengths", "cv_error", "summary", "widened", "times_tied"]
     yield load("07", names)
     torch.set_default_dtype(before)
 
