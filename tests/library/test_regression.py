@@ -206,8 +206,8 @@ def test_a_path_is_what_single_fits_give(responses):
     assert (path.gaps <= 1e-8).all()
     for alpha, coef, intercept in zip(path.alphas, path.coefs, path.intercepts, strict=True):
         model = kind(alpha).fit(x, y)
-        assert np.allclose(coef, model.coef_, atol=1e-7)
-        assert intercept == pytest.approx(model.intercept_, abs=1e-7)
+        assert np.allclose(coef, model.coef_, atol=1e-6)  # both within the gap; they came there by other steps
+        assert intercept == pytest.approx(model.intercept_, abs=1e-6)
 
 
 def test_a_path_takes_strengths_and_leaves_the_estimator_alone():
