@@ -25,7 +25,8 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from tyinglib._checks import Array
-from tyinglib._owl_prox import prox_sizes
+from tyinglib._owl_dual import Dual
+from tyinglib._owl_rows import duality_gap, penalty_of, prox_of_rows, row_norms, tie_basis
 
 SMALLEST_SET = 50  # rows that are looked at together from the start
 POWER_STEPS = 20  # find the largest eigenvalue closely enough: a step a little too long does no harm
@@ -59,13 +60,13 @@ def solve(x: Array, y: Array, w: Array, *, tol: float, max_iter: int, start: Arr
         alive = np.flatnonzero(coef.any(axis=1))
         residual = y - x[:, alive] @ coef[alive]
         grad = x.T @ residual
-        gap = _gap(float(np.sum(residual**2)), float(np.sum(residual * y)), _norm(coef[alive], w), grad, w)
+        gap = duality_gap(float(np.sum(residual**2)), float(np.sum(residual * y)), penalty_of(coef[alive], w), grad, w)
         if gap <= tol * scale or steps >= max_iter:
             return Solution(coef, gap, steps, gap <= tol * scale)
         if not math.isfinite(gap):
             raise ValueError("the numbers are too large to be squared: scale x and y, for example to variance 1")
         before, size = working, max(size, 2 * len(alive))
-        working = np.union1d(alive, np.argsort(-_row_norms(grad), kind="stable")[:size])
+        working = np.union1d(alive, np.argsort(-row_norms(grad), kind="stable")[:size])
         if np.array_equal(before, working):  # not solved well enough, or some that are missing push less hard
             accuracy, size = accuracy / 10, 2 * size
         elif len(working) == len(coef):
@@ -77,12 +78,6 @@ def solve(x: Array, y: Array, w: Array, *, tol: float, max_iter: int, start: Arr
         coef = np.zeros_like(coef)
         coef[working] = part
         steps += used
-
-
-def dual_norm(grad: Array, w: Array) -> float:
-    """max over k of (sum of the k largest row norms) / (w_1 + ... + w_k)."""
-    sizes = np.sort(_row_norms(grad))[::-1]
-    return float((np.cumsum(sizes) / np.cumsum(w[: len(sizes)])).max())
 
 
 class _Problem:
@@ -129,7 +124,7 @@ class _Problem:
                 next_newton = used + wait
             if used >= next_points and self.y.size <= LARGEST_SYSTEM:
                 found, steps = self._proximal_points(best, accuracy, budget - used)
-                used, next_points = used + steps, 4 * (used + steps)
+                used, next_points = used + steps, used + steps + PATIENCE
                 best = state = point = min(best, _State(self, found), key=lambda s: s.gap)
                 t = 1.0
         best, steps = self._newton_steps(min(best, state, key=lambda s: s.objective), budget - used)
@@ -144,20 +139,16 @@ class _Problem:
 
     def _forward_backward(self, state: _State) -> tuple[Array, Array, Array]:
         """prox(z), z = B + grad / L; its rows that are not zero, by rising norm; where blocks of equal norms start."""
-        return _prox(state.coef + state.grad / self.lipschitz, self.w / self.lipschitz)
+        return prox_of_rows(state.coef + state.grad / self.lipschitz, self.w / self.lipschitz)
 
     def _proximal_points(self, start: _State, accuracy: float, budget: int) -> tuple[Array, int]:
-        """Proximal points with growing sigma until the gap is below the accuracy, or rounding stops it; B, steps.
-
-        The dual of one of them, in u (n, m), with p = prox of z = B + sigma X^T u, has the gradient Y - u - X p and
-        the Hessian -(I + sigma X V diag(s) V^T X^T), V and s as in `_newton`. Where u is best, p is the new B.
-        """
+        """Proximal points with growing sigma until the gap is below the accuracy, or rounding stops it; B, steps."""
         best, centre, last = start, start.coef, math.inf
         u = self.y - self.x @ centre
         sigma, used, worse = FIRST_SIGMA / self.lipschitz, 0, 0
         while used < budget and worse < PATIENCE_OUTSIDE and best.gap > accuracy:
             inside = 0
-            at = _Dual(self, centre, sigma, u)
+            at = Dual(self.x, self.y, self.w, centre, sigma, u)
             nearer = _State(self, at.p)
             while inside < MOST_INSIDE and used < budget:
                 moved = at.newton()
@@ -185,7 +176,7 @@ class _Problem:
         if not len(rows) or len(starts) + len(rows) * (responses - 1) > LARGEST_SYSTEM:
             return None
         z = (state.coef + state.grad / self.lipschitz)[rows]
-        basis, s = _tie_basis(z, found[rows], starts)  # (rows, m, unknowns)
+        basis, s = tie_basis(z, found[rows], starts)  # (rows, m, unknowns)
         flat = basis.reshape(len(rows), -1)
         columns = (self.x[:, rows] @ flat).reshape(-1, basis.shape[2])
         system = columns.T @ columns / self.lipschitz
@@ -221,111 +212,11 @@ class _State:
 
     @cached_property
     def objective(self) -> float:
-        return self._residual[0] / 2 + _norm(self.coef, self.problem.w)
+        return self._residual[0] / 2 + penalty_of(self.coef, self.problem.w)
 
     @cached_property
     def gap(self) -> float:
-        return _gap(*self._residual, _norm(self.coef, self.problem.w), self.grad, self.problem.w)
-
-
-class _Dual:
-    """A point u of the dual of a proximal point: its value, gradient and the primal point p it stands for."""
-
-    def __init__(self, problem: _Problem, centre: Array, sigma: float, u: Array) -> None:
-        self.problem, self.centre, self.sigma, self.u = problem, centre, sigma, u
-        self.z = centre + sigma * (problem.x.T @ u)
-        self.p, self.rows, self.starts = _prox(self.z, sigma * problem.w)
-        self.grad = problem.y - u - problem.x @ self.p
-        self.size = float(np.linalg.norm(self.grad))
-
-    @cached_property
-    def value(self) -> float:
-        near = float(np.sum((self.p - self.z) ** 2) - np.sum(self.z**2)) / (2 * self.sigma)
-        return float(np.sum(self.u * self.problem.y - self.u**2 / 2)) + _norm(self.p, self.problem.w) + near
-
-    def newton(self) -> _Dual | None:
-        """The point after a damped Newton step; None if no step helps."""
-        flat = self.grad.ravel()
-        direction = flat
-        if len(self.rows):
-            a = self._columns()
-            small = a.shape[1] <= len(flat)
-            system = self.sigma * (a.T @ a if small else a @ a.T)
-            system.flat[:: len(system) + 1] += 1
-            try:
-                factor = cho_factor(system)
-            except LinAlgError:
-                return None
-            direction = flat - self.sigma * (a @ cho_solve(factor, a.T @ flat)) if small else cho_solve(factor, flat)
-        slope, step = float(flat @ direction), 1.0
-        while step > 1e-4:
-            moved = _Dual(self.problem, self.centre, self.sigma, self.u + step * direction.reshape(self.u.shape))
-            # near the end the value cannot tell any more, and the gradient can
-            if moved.size <= (1 - step / 4) * self.size or moved.value >= self.value + 1e-4 * step * slope:
-                return moved
-            step /= 2
-        return None
-
-    def _columns(self) -> Array:
-        """X V diag(s)^(1/2), (n m, unknowns)."""
-        x = self.problem.x[:, self.rows]
-        if self.u.shape[1] == 1:
-            sizes = np.diff(self.starts, append=len(self.rows))
-            summed: Array = np.add.reduceat(x * np.sign(self.p[self.rows, 0]), self.starts, axis=1)
-            return summed / np.sqrt(sizes)
-        basis, s = _tie_basis(self.z[self.rows], self.p[self.rows], self.starts)
-        columns: Array = (x @ basis.reshape(len(self.rows), -1)).reshape(-1, len(s))
-        return columns * np.sqrt(s)
-
-
-def _prox(z: Array, w: Array) -> tuple[Array, Array, Array]:
-    """The prox of rows; the rows that are not zero, by rising norm; where blocks of equal norms start."""
-    norms = _row_norms(z)
-    rows, sizes, starts = prox_sizes(norms, w)
-    first = int(np.searchsorted(sizes, 0.0, side="right"))
-    rows, sizes, starts = rows[first:], sizes[first:], starts[starts >= first] - first
-    found = np.zeros_like(z)
-    if z.shape[1] == 1:  # exactly equal sizes stay so
-        found[rows, 0] = np.copysign(sizes, z[rows, 0])
-    else:
-        found[rows] = z[rows] * (sizes / norms[rows])[:, None]
-    return found, rows, starts
-
-
-def _tie_basis(z: Array, found: Array, starts: Array) -> tuple[Array, Array]:
-    """An orthonormal basis of the range of the prox's Jacobian, (rows, m, unknowns), and its eigenvalues."""
-    rows, m = z.shape
-    sizes = np.diff(starts, append=rows)
-    blocks = np.repeat(np.arange(len(starts)), sizes)
-    norms = _row_norms(z)
-    directions = z / norms[:, None]
-    basis = np.zeros((rows, m, len(starts) + rows * (m - 1)))
-    s = np.ones(basis.shape[2])
-    basis[np.arange(rows), :, blocks] = directions / np.sqrt(sizes[blocks])[:, None]
-    if m > 1:
-        # the last m - 1 columns of a Householder reflection that maps the first unit vector to the direction
-        across = np.linalg.qr(np.concatenate([directions[:, :, None], np.tile(np.eye(m), (rows, 1, 1))], axis=2))[0]
-        for k in range(1, m):
-            unknowns = len(starts) + (k - 1) * rows + np.arange(rows)
-            basis[np.arange(rows), :, unknowns] = across[:, :, k]
-            s[unknowns] = _row_norms(found) / norms
-    return basis, s
-
-
-def _gap(square: float, with_y: float, penalty: float, grad: Array, w: Array) -> float:
-    """Objective - dual objective at the residual, scaled into the dual ball."""
-    largest = dual_norm(grad, w)
-    scale = min(1.0, 1 / largest) if largest > 0 else 1.0
-    return square / 2 + penalty - (scale * with_y - scale**2 * square / 2)
-
-
-def _norm(coef: Array, w: Array) -> float:
-    norms = np.sort(_row_norms(coef))[::-1]
-    return float(norms @ w[: len(norms)])
-
-
-def _row_norms(rows: Array) -> Array:
-    return np.abs(rows[:, 0]) if rows.shape[1] == 1 else np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        return duality_gap(*self._residual, penalty_of(self.coef, self.problem.w), self.grad, self.problem.w)
 
 
 def _largest_eigenvalue(matrix: Array) -> float:

@@ -23,7 +23,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
-from tyinglib import _owl_solver
+from tyinglib import _owl_rows, _owl_solver
 from tyinglib._checks import Array, check_count, check_weights
 from tyinglib.selection import PRUNED
 
@@ -272,7 +272,7 @@ class _Prepared:
             self.x, self.y = np.multiply(self.x, root, order="F"), self.y * root
 
     def alpha_max(self) -> float:
-        return _owl_solver.dual_norm(self.x.T @ self.y, self.weights) / self.n
+        return _owl_rows.dual_norm(self.x.T @ self.y, self.weights) / self.n
 
     def in_units(self, coef: Array) -> tuple[Array, Any]:
         """coef_ and intercept_ as scikit-learn has them."""

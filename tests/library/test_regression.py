@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tyinglib import _owl_solver, oscar_weights, slope_bh_weights
+from tyinglib.datasets import tecator
 from tyinglib.owl import prox_growl, prox_owl
 from tyinglib.regression import GrOWLRegressor, OWLRegressor, RegularizationPath
 
@@ -206,8 +207,8 @@ def test_a_path_is_what_single_fits_give(responses):
     assert (path.gaps <= 1e-8).all()
     for alpha, coef, intercept in zip(path.alphas, path.coefs, path.intercepts, strict=True):
         model = kind(alpha).fit(x, y)
-        assert np.allclose(coef, model.coef_, atol=1e-7)
-        assert intercept == pytest.approx(model.intercept_, abs=1e-7)
+        assert np.allclose(coef, model.coef_, atol=1e-6)  # both within the gap; they came there by other steps
+        assert intercept == pytest.approx(model.intercept_, abs=1e-6)
 
 
 def test_a_path_takes_strengths_and_leaves_the_estimator_alone():
@@ -239,6 +240,23 @@ def test_many_features_ill_conditioned():
     w = torch.from_numpy(model.alpha * model.weights_)
     step = torch.from_numpy(model.coef_ - 1e-3 * loss_gradient(model, x, y)[:, 0])
     assert torch.allclose(prox_owl(step, w, step_size=1e-3), torch.from_numpy(model.coef_), atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("responses", [1, 3])
+def test_spectra_whose_channels_are_nearly_one(decay, responses):
+    """Every pair of channels correlated above .96: plain FISTA would need tens of thousands of steps."""
+    train = tecator(dtype=torch.float64).train
+    x = ((train.x - train.x.mean(0)) / train.x.std(0)).numpy()
+    y = train.y.numpy()[:, 1] if responses == 1 else train.y.numpy()
+    kind = OWLRegressor if responses == 1 else GrOWLRegressor
+    model = kind(decay=decay, max_iter=2000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.set_params(alpha=0.005 * model.alpha_max(x, y)).fit(x, y)
+    square = np.sum((y - y.mean(0)) ** 2) / len(y) / 2
+    assert model.dual_gap_ <= 1e-8 * square
+    assert 0 < np.count_nonzero(model.labels_ >= 0) < 100 or decay == 1
 
 
 def test_the_working_set_grows_until_nothing_outside_pushes():
