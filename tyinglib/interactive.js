@@ -4,6 +4,7 @@
    The controls are native ones. What the figure shows is also said in words, which change with it. */
 (() => {
   "use strict";
+  const KEYS = "data-lm-suppress-shortcuts"; /* tells JupyterLab that an element needs its arrow keys itself */
   const SVG = "http://www.w3.org/2000/svg";
 
   const make = (tag, attributes = {}, ...children) => {
@@ -27,7 +28,7 @@
   /* A labelled slider over `values` (texts); change(index) is called when it moves. Returns [element, set(index)]. */
   const slider = ({ label, values }, start, change) => {
     const text = make("b");
-    const input = make("input", { type: "range", min: 0, max: values.length - 1, step: 1 });
+    const input = make("input", { type: "range", min: 0, max: values.length - 1, step: 1, [KEYS]: "" });
     const set = (index) => {
       input.value = index;
       text.textContent = values[index];
@@ -44,7 +45,7 @@
   /* A choice as radio buttons. The form around them keeps their name apart from those of other figures. */
   const radios = ({ label, values }, start, change) => {
     const choices = values.map((text, index) => {
-      const button = make("input", { type: "radio", name: label });
+      const button = make("input", { type: "radio", name: label, [KEYS]: "" });
       button.checked = index === start;
       button.addEventListener("change", () => change(index));
       return make("label", {}, button, ` ${text}`);
@@ -67,6 +68,7 @@
   /* A square drawing in place of the still. It answers to dragging, drag(x, y, dx, dy), and arrow keys, step(dx, dy). */
   const canvas = (still, label, side, drag, step) => {
     const svg = put(still.parentNode, "svg", { viewBox: `0 0 ${side} ${side}`, width: still.width, tabindex: 0 });
+    svg.setAttribute(KEYS, "");
     svg.setAttribute("role", "application");
     svg.setAttribute("aria-label", label);
     still.replaceWith(svg);

@@ -62,12 +62,11 @@ class Interactive:
         return self.alt
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        code = {name: Path(__file__).with_suffix(f".{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+        code = {name: _code(name) for name in ("css", "js")}
         data = json.dumps(self.data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
         width, height = self.size
-        # JupyterLab leaves keys alone that are pressed in an element with data-lm-suppress-shortcuts.
         # The book's pages load style and script once and drop these copies (tools/sphinx_ext/interactive_figures.py).
-        text = f"""<figure class="tyinglib-interactive" data-kind="{self.kind}" data-lm-suppress-shortcuts="true">
+        text = f"""<figure class="tyinglib-interactive" data-kind="{self.kind}">
 <img src="{self.still}" width="{width}" height="{height}" decoding="sync" alt="{html.escape(self.alt)}">
 <script type="application/json">{data}</script>
 <style class="interactive-code">{code["css"]}</style>
@@ -310,8 +309,14 @@ def _text(value: float | str) -> str:
     return f"{float(value):g}".replace("inf", "∞").replace("-", "\N{MINUS SIGN}")
 
 
+def _code(name: str) -> str:
+    """Style or script, in one line: a change of it is one line of a notebook's diff."""
+    lines = Path(__file__).with_suffix(f".{name}").read_text(encoding="utf-8").splitlines()
+    return " ".join(line.strip() for line in lines if line)
+
+
 def _picture(figure: Figure, dpi: float, kind: str = "png") -> str:
-    """The figure in a `data:` address, in 64 colours: a third of the size. WebP is smaller; mail may not show it."""
+    """The figure in a `data:` address; in 64 colours, a third of the size. WebP is smaller still."""
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
     picture = Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE)

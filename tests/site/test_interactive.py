@@ -4,14 +4,12 @@ import html
 import re
 
 import pytest
-import torch
 from browsing import PAGES, SITE, served
-
-from tyinglib import L1, OWL, GroupLasso, interactive, plots
+from made_up import bundles
 
 FIGURE = ".tyinglib-interactive"
 WITH_FIGURES = [page for page in PAGES if 'class="tyinglib-interactive"' in (SITE / page).read_text()]
-MADE_UP = "book/made-up.html"  # all kinds, so that each is tested even if no chapter uses it
+MADE_UP = "book/made-up.html"
 SHELL = """<!doctype html><html lang="en" data-theme="{mode}"><meta charset="utf-8"><title>Made up</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
 <link rel="stylesheet" href="../_static/styles/pydata-sphinx-theme.css">
@@ -19,21 +17,6 @@ SHELL = """<!doctype html><html lang="en" data-theme="{mode}"><meta charset="utf
 <div class="cell_output">{outputs}</div></div></main></html>"""
 STATE = """e => JSON.stringify([e.querySelector('output').textContent,
     [...e.querySelectorAll('img')].filter(i => !i.hidden).map(i => i.alt), e.querySelector('svg')?.innerHTML])"""
-
-
-def owl(*weights):
-    return OWL(torch.tensor(weights, dtype=torch.float64))
-
-
-def made_up_figures():
-    def draw(figure, slope, ends):
-        figure.subplots().axline((0, 0), slope=slope, marker="", linestyle="-" if ends == "solid" else ":")
-        return f"A {ends} line through the origin that rises by {slope:g} for each step, on white."
-
-    yield interactive.frames(draw, {"slope": [0, 0.5, 1, 2], "line": ["solid", "dotted"]}, start=[1, "dotted"])
-    yield interactive.plane({"l1": L1(0.5), "group lasso": GroupLasso(0.5), "OWL": owl(0.7, 0.3)})
-    yield interactive.plane({"only one": L1(0.3)}, start=(-1, -0.2), limit=1.5)
-    yield interactive.solid({"OWL": owl(1.0, 0.7, 0.3), "l1": L1(1.0)})
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +29,7 @@ def address(tmp_path_factory):
     (folder / "book").mkdir()
     for entry in (SITE / "book").iterdir():
         (folder / "book" / entry.name).symlink_to(entry)
-    plots.use_style()
-    bundles = [figure._repr_mimebundle_()["text/html"] for figure in made_up_figures()]
-    outputs = "".join(f'<div class="output text_html">{bundle}</div>' for bundle in bundles)
+    outputs = "".join(f'<div class="output text_html">{bundle["text/html"]}</div>' for bundle in bundles())
     for mode, name in (("light", MADE_UP), ("dark", MADE_UP.replace("up", "up-dark"))):
         (folder / name).write_text(SHELL.format(mode=mode, outputs=outputs))
     with served(folder) as address:

@@ -1,0 +1,93 @@
+"""Stored interactive figures in JupyterLab: they answer in a trusted notebook, and are pictures in another."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from made_up import bundles
+from nbformat.sign import NotebookNotary
+
+FIGURE = ".jp-NotebookPanel:not(.lm-mod-hidden) .tyinglib-interactive"
+PICTURE = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output img"
+
+
+def notebook():
+    v4 = nbformat.v4
+    outputs = [v4.new_output("execute_result", bundle, execution_count=1) for bundle in bundles()]
+    cells = [v4.new_code_cell("figure", outputs=[output], execution_count=1) for output in outputs[:2]]
+    return v4.new_notebook(cells=cells)  # no kernel is named, so none is started
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A server of its own, with settings and signatures of its own."""
+    folder, data = tmp_path / "book", tmp_path / "data"
+    for path in (folder, data, tmp_path / "config", tmp_path / "runtime"):
+        path.mkdir()
+    trusted = notebook()
+    nbformat.write(trusted, folder / "trusted.ipynb")
+    notary = NotebookNotary(data_dir=str(data))
+    notary.sign(nbformat.read(folder / "trusted.ipynb", as_version=4))
+    notary.store.close()
+    for cell in trusted.cells:
+        cell.outputs[0].data["text/html"] += "<!-- not signed -->"
+    nbformat.write(trusted, folder / "untrusted.ipynb")
+    places = {f"JUPYTER_{name.upper()}_DIR": str(tmp_path / name) for name in ("config", "data", "runtime")}
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--IdentityProvider.token="]
+    program = [Path(sys.executable).with_name("jupyter"), "lab", *options, f"--ServerApp.root_dir={folder}"]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(program, env=os.environ | places, stdout=log, stderr=log)
+    try:
+        yield wait_for(tmp_path)
+    finally:
+        server.kill()  # it keeps nothing that must be saved, and takes long to end by itself
+        server.wait()
+
+
+def wait_for(folder):
+    for _ in range(240):
+        for line in (folder / "log").read_text().splitlines():
+            if "http://127.0.0.1:" in line:
+                address = line[line.index("http://") :].split()[0].removesuffix("lab")
+                with urllib.request.urlopen(f"{address}api"):
+                    return address
+        time.sleep(0.5)
+    raise AssertionError((folder / "log").read_text())
+
+
+def test_figures_answer_in_a_trusted_notebook_and_are_pictures_in_another(lab, browser):
+    context = browser.new_context(viewport={"width": 1100, "height": 1200})
+    tab = context.new_page()
+    try:
+        tab.goto(f"{lab}lab/tree/trusted.ipynb")
+        tab.wait_for_selector(f"{FIGURE}[data-ready] svg", timeout=90_000)
+        close_dialog(tab)
+        frames, plane = tab.locator(FIGURE).nth(0), tab.locator(FIGURE).nth(1)
+        slider = frames.locator("input[type=range]")
+        slider.focus()  # JupyterLab would take arrow keys for itself
+        for key, value in (("ArrowRight", "2"), ("ArrowDown", "1"), ("ArrowUp", "2"), ("ArrowLeft", "1")):
+            tab.keyboard.press(key)
+            assert slider.get_attribute("aria-valuetext") == value
+        plane.locator("svg").focus()
+        tab.keyboard.press("ArrowDown")
+        assert plane.locator("output").text_content() == (
+            "l1 moves (1.2, 0.3) to (0.7, 0). The second weight is exactly zero."
+        )
+        assert plane.locator("svg").evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
+        tab.goto(f"{lab}lab/tree/untrusted.ipynb")
+        tab.wait_for_selector(f"{PICTURE}[alt^='Two weights']", timeout=90_000)
+        assert tab.locator(f"{FIGURE}[data-ready]").count() == 0
+        assert tab.locator(PICTURE).evaluate_all("a => a.map(i => !i.hidden && i.naturalWidth > 400)") == [True, True]
+    finally:
+        context.close()
+
+
+def close_dialog(tab):
+    """Without a kernel's name JupyterLab may ask for one."""
+    for button in tab.locator(".jp-Dialog button").filter(has_text="No Kernel").all():
+        button.click()
