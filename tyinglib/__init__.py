@@ -9,7 +9,7 @@
 
 The rooms: `selection` (S itself); `penalties`, `owl`, `weight_sequences`; `optim`; `tying`, `finding`, `compacting`;
 `sharing` (two models); `layers` (untied twins); `compression`; `regression`; `stability`; `datasets`; for the book:
-`plots`, `notebook`.
+`plots`, `interactive`, `notebook`.
 """
 
 from tyinglib.compacting import compact
