@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh
-from scipy.sparse.linalg import eigsh
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from tyinglib._checks import Array
 from tyinglib._owl_prox import prox_sizes
 
-SMALLEST_SET = 100  # rows that are looked at together from the start
-CHECK_EVERY = 10  # FISTA steps between looks at the gap
+SMALLEST_SET = 50  # rows that are looked at together from the start
+POWER_STEPS = 20  # find the largest eigenvalue closely enough: a step a little too long does no harm
+CHECK_EVERY = 5  # FISTA steps between looks at the gap
 LARGEST_SYSTEM = 2000  # a Newton step with more unknowns costs more than it saves
 
 
@@ -110,17 +110,23 @@ class _Problem:
             if used % CHECK_EVERY == 0:
                 best = min(best, state, key=lambda s: s.objective)
             if used >= next_newton:
-                improved = best
-                while used < budget and (stepped := self._newton(improved)) is not None:
-                    improved = stepped
-                    used += 1
+                improved, steps = self._newton_steps(best, budget - used)
+                used += steps
                 # after a success FISTA goes on from there; after a failure the next try waits longer
-                wait = CHECK_EVERY if improved is not best else 2 * wait
-                if improved is not best:
+                wait = CHECK_EVERY if steps else 2 * wait
+                if steps:
                     best = state = point = improved
                     t = 1.0
                 next_newton = used + wait
-        return min(best, state, key=lambda s: s.objective).coef, used
+        best, steps = self._newton_steps(min(best, state, key=lambda s: s.objective), budget - used)
+        return best.coef, used + steps
+
+    def _newton_steps(self, state: _State, budget: int) -> tuple[_State, int]:
+        """Newton steps for as long as the objective falls; where they end, and how many."""
+        steps = 0
+        while steps < budget and (stepped := self._newton(state)) is not None:
+            state, steps = stepped, steps + 1
+        return state, steps
 
     def _forward_backward(self, state: _State) -> tuple[Array, Array, Array]:
         """prox(z), z = B + grad / L; its rows that are not zero, by rising norm; where blocks of equal norms start."""
@@ -226,8 +232,13 @@ def _row_norms(rows: Array) -> Array:
 
 
 def _largest_eigenvalue(matrix: Array) -> float:
-    """Of a symmetric matrix, not below the true one."""
-    if len(matrix) <= 64:
-        return max(float(eigvalsh(matrix)[-1]), 0.0)
-    start = np.random.RandomState(0).standard_normal(len(matrix))
-    return 1.05 * float(eigsh(matrix, k=1, v0=start, tol=1e-2, return_eigenvectors=False)[0])
+    """Of a symmetric matrix with no negative ones, by power iteration; a little above the true one."""
+    vector = np.random.RandomState(0).standard_normal(len(matrix))
+    size = 0.0
+    for _ in range(POWER_STEPS):
+        vector = matrix @ vector
+        size = math.sqrt(vector @ vector)
+        if size == 0:
+            return 0.0
+        vector /= size
+    return 1.1 * size

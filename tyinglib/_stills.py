@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from tyinglib._balls import Solid, pierced, view
@@ -52,12 +53,21 @@ def solid(body: Solid, turn: float, tilt: float, *, figure: Figure) -> Axes:
     turned = view(turn, tilt)
     corners, normals = body.vertices @ turned.T, body.normals @ turned.T
     reach = 1.25 * np.abs(body.vertices).max()
+    halo = withStroke(linewidth=3, foreground="white")
     for axis, start in enumerate(pierced(body)):
         end = reach * turned[:, axis]
         begin = start * turned[:, axis]
         style: dict[str, Any] = {"color": MUTED, "marker": "", "linestyle": "-", "linewidth": 1.2}
         ax.plot([begin[0], end[0]], [begin[1], end[1]], zorder=5 if end[2] > 0 else 1, clip_on=False, **style)
-        ax.text(1.1 * end[0], 1.1 * end[1], f"w{'₁₂₃'[axis]}", ha="center", va="center", zorder=6 if end[2] > 0 else 1)
+        ax.text(
+            1.1 * end[0],
+            1.1 * end[1],
+            f"w{'₁₂₃'[axis]}",
+            ha="center",
+            va="center",
+            zorder=8 if end[2] > 0 else 1,
+            path_effects=[halo],
+        )
     white, blue = np.ones(3), np.array([int(BLUE[place : place + 2], 16) / 255 for place in (1, 3, 5)])
     seen = set()
     for face, normal in zip(body.faces, normals, strict=True):

@@ -240,8 +240,8 @@
           put(svg, "polygon", { points: points(face.map((i) => px(see(vertices[i])))), fill, stroke: colours.blue });
           face.forEach((i) => seen.add(i));
         });
-        axes(true);
         for (const i of seen) if (zeros[i] < 3) mark(zeros[i], px(see(vertices[i])));
+        axes(true);
         ["no zero", "one zero", "two zeros"].forEach((meaning, count) => {
           if (!zeros.includes(count)) return;
           mark(count, [40 + 140 * count, side - 12]);

@@ -111,7 +111,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.weights_ = problem.weights
         self.coef_, self.intercept_ = problem.in_units(found.coef)
         self.labels_ = _labels(found.coef)
-        self.dual_gap_, self.n_iter_ = found.gap, found.n_iter
+        self.dual_gap_, self.n_iter_ = found.gap / problem.n, found.n_iter
         return self
 
     def predict(self, X: Any) -> Array:
@@ -155,8 +155,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             As `fit`.
         """
-        problem = self._problem(X, y, sample_weight)
-        return _owl_solver.dual_norm(problem.x.T @ problem.y, problem.weights)
+        return self._problem(X, y, sample_weight).alpha_max()
 
     def path(
         self,
@@ -198,7 +197,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             check_count("n_alphas", n_alphas)
             if not (isinstance(eps, Real) and 0 < eps < 1):
                 raise ValueError(f"eps must be a number strictly between 0 and 1, got {eps!r}")
-            top = _owl_solver.dual_norm(problem.x.T @ problem.y, problem.weights)
+            top = problem.alpha_max()
             if top <= 0:
                 raise ValueError("no feature moves with a response, so every alpha gives zeros: give alphas")
             strengths = np.geomspace(top, eps * top, n_alphas)
@@ -221,7 +220,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         tol = _positive("tol", self.tol)
         check_count("max_iter", self.max_iter)
         found = _owl_solver.solve(
-            problem.x, problem.y, alpha * problem.weights, tol=tol, max_iter=self.max_iter, start=start
+            problem.x, problem.y, problem.n * alpha * problem.weights, tol=tol, max_iter=self.max_iter, start=start
         )
         if not found.converged:
             scale = float(np.sum(problem.y**2)) / 2
@@ -241,7 +240,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         share = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not share.sum() > 0:
             raise ValueError("sample_weight must have a positive sum: all samples count for nothing")
-        return _Prepared(X, y, share / share.sum(), self._weights(X.shape[1]), bool(self.fit_intercept))
+        return _Prepared(X, y, share, self._weights(X.shape[1]), bool(self.fit_intercept))
 
     def _weights(self, d: int) -> Array:
         if self.weights is None:
@@ -256,15 +255,24 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _Prepared:
-    """Centred, weighted and scaled, so that the loss is 1/2 ||y - X b||^2; and the way back."""
+    """Centred and weighted, so that n times the loss is 1/2 ||y - X b||^2; and the way back."""
 
     def __init__(self, x: Array, y: Array, share: Array, weights: Array, centre: bool) -> None:
         self.weights, self.one = weights, y.ndim == 1
         y = y.reshape(len(y), -1)
+        if not share.all():
+            x, y, share = x[share > 0], y[share > 0], share[share > 0]
+        self.n = len(share)
+        share = share / share.sum()
         self.x_mean = share @ x if centre else np.zeros(x.shape[1])
         self.y_mean = share @ y if centre else np.zeros(y.shape[1])
-        self.x = np.asfortranarray(_centred(x, self.x_mean) * np.sqrt(share)[:, None])
-        self.y = _centred(y, self.y_mean) * np.sqrt(share)[:, None]
+        self.x, self.y = _centred(x, self.x_mean, centre), _centred(y, self.y_mean, centre)
+        if np.ptp(share) > 0:
+            root = np.sqrt(self.n * share)[:, None]
+            self.x, self.y = np.multiply(self.x, root, order="F"), self.y * root
+
+    def alpha_max(self) -> float:
+        return _owl_solver.dual_norm(self.x.T @ self.y, self.weights) / self.n
 
     def in_units(self, coef: Array) -> tuple[Array, Any]:
         """coef_ and intercept_ as scikit-learn has them."""
@@ -371,11 +379,12 @@ class GrOWLRegressor(_OrderedRegressor):
         return tags
 
 
-def _centred(columns: Array, mean: Array) -> Array:
-    """columns - mean; exactly zero where a column is constant, and only rounding would be left."""
-    centred = columns - mean
-    rounding = 10 * np.finfo(float).eps * np.abs(columns).max(axis=0)
-    centred[:, np.abs(centred).max(axis=0) <= rounding] = 0
+def _centred(columns: Array, mean: Array, centre: bool) -> Array:
+    """columns - mean, in Fortran order; exactly zero, not rounding, where a column is constant."""
+    if not centre:
+        return np.asfortranarray(columns)
+    centred: Array = np.subtract(columns, mean, order="F")
+    centred[:, columns.max(axis=0) == columns.min(axis=0)] = 0
     return centred
 
 

@@ -1,5 +1,7 @@
 """What nbval lets through: the stored state of every chapter, its anatomy, and numbers without a source."""
 
+import html
+import json
 import os
 import re
 from pathlib import Path
@@ -13,6 +15,7 @@ NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 CHAPTERS = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]  # the others are reference pages
 MAX_LINES = 25
 MAX_UNCHECKED = 1 / 5
+MAX_INTERACTIVE = 500_000  # bytes of a page
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -37,7 +40,21 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
+def interactive_outputs(cell):
+    """Of interactive figures: the text form, the alternative texts of the stills, those of all frames, and the HTML."""
+    for output in cell.outputs:
+        data = output.get("data", {})
+        code = data.get("text/html", "")
+        if 'class="tyinglib-interactive"' in code:
+            shown, _, rest = code.partition('<script type="application/json">')
+            stills = re.findall(r'<img src="data:image/png;base64,[^"]+"[^>]* alt="([^"]*)"', shown)
+            frames = json.loads(rest.partition("</script>")[0]).get("frames", [])
+            yield data.get("text/plain"), list(map(html.unescape, stills)), [frame["alt"] for frame in frames], code
+
+
 def text_outputs(cell):
+    for _, _, alts, _ in interactive_outputs(cell):
+        yield from alts
     for output in cell.outputs:
         if output.output_type == "stream":
             yield output.text
@@ -63,7 +80,7 @@ def test_no_stored_error_and_no_stderr(page):
 
 def test_cells_that_print_or_draw_have_an_output(page):
     """A stripped output would pass nbval, which has then nothing to compare."""
-    shows = re.compile(r"^(print\(|plt\.show\(\)|.*check_answer\(|ledger$|show_\w+\()", re.M)
+    shows = re.compile(r"^(print\(|plt\.show\(\)|.*check_answer\(|ledger$|show_\w+\(|interactive\.)", re.M)
     for cell in code_cells(page):
         if shows.search(cell.source):
             assert cell.outputs, f"no output is stored below:\n{cell.source}"
@@ -91,6 +108,19 @@ def test_every_figure_has_alt_text(page):
         if any("image/png" in output.get("data", {}) for output in cell.outputs):
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
             assert len(alt) >= 40, f"a figure without an alt text that says what is in it:\n{cell.source}"
+
+
+def test_every_interactive_figure_has_a_still_and_words_for_every_frame(page):
+    weight = 0
+    for cell in code_cells(page):
+        for plain, stills, alts, code in interactive_outputs(cell):
+            assert len(stills) == 1, f"one still picture is wanted, there are {len(stills)}:\n{cell.source}"
+            assert plain == stills[0], f"the text form is not the still's alternative text:\n{cell.source}"
+            for alt in (*stills, *alts):
+                assert len(alt) >= 40, f"{alt!r} does not say what is in the picture:\n{cell.source}"
+            assert len(set(alts)) == len(alts), f"two frames are described alike:\n{cell.source}"
+            weight += len(code)
+    assert weight <= MAX_INTERACTIVE, f"interactive figures of {weight:,} bytes: fewer or smaller frames"
 
 
 def test_every_part_of_the_anatomy_is_there(chapter):

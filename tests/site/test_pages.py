@@ -1,72 +1,11 @@
 """The built pages: in the HTML, and in a real browser, light, dark and phone-wide."""
 
-import functools
-import http.server
 import re
-import subprocess
-import threading
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from browsing import PAGES, SITE
 
-ROOT = Path(__file__).parents[2]
-SITE = ROOT / "_build" / "html"
-PAGES = sorted(path.relative_to(SITE).as_posix() for path in (SITE / "book").glob("*.html"))
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 SCREENS = [("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)]
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def address():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=SITE))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = subprocess.run(["sh", ROOT / "tools/find_browser.sh"], capture_output=True, text=True, check=False)
-    if found.returncode:
-        pytest.skip("no Chromium here: install Debian's `chromium`, or set CHROMIUM to a browser's path")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS.split())
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser, address):
-    """Open a page; at the end, no request may have left the machine and no error stand in the console."""
-    faults, contexts = [], []
-
-    def open_one(page, mode="light", width=1280):
-        context = browser.new_context(color_scheme=mode, viewport={"width": width, "height": 800})
-        contexts.append(context)
-        tab = context.new_page()
-        local = (address, "data:", "blob:")
-        tab.on("request", lambda r: None if r.url.startswith(local) else faults.append(f"request to {r.url}"))
-        tab.on("console", lambda m: faults.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
-        tab.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-        tab.on("response", lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-        tab.goto(address + page)
-        tab.wait_for_load_state("networkidle")
-        return tab
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert not faults, faults
 
 
 def test_there_are_pages():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from sklearn.datasets import load_digits
 
-from tyinglib.datasets._splits import Split, Splits, stratified_order
+from tyinglib.datasets._splits import Split, Splits, check_dtype, stratified_order
 
 
 def digits(*, dtype: torch.dtype | None = None) -> Splits:
@@ -22,6 +22,11 @@ def digits(*, dtype: torch.dtype | None = None) -> Splits:
         x of shape (n, 64) with values 0..1 (ink), row by row of the image; y of shape (n,), int64,
         0..9. The split is fixed, and stratified by class.
 
+    Raises
+    ------
+    ValueError
+        If the dtype is no floating-point one.
+
     Examples
     --------
     >>> train, validation, test = digits()
@@ -32,7 +37,7 @@ def digits(*, dtype: torch.dtype | None = None) -> Splits:
     Repository (1998), its test part, as shipped with scikit-learn (BSD-3). Chapters: all of part I.
     """
     raw = load_digits()
-    x = torch.as_tensor(raw.data / 16, dtype=dtype or torch.get_default_dtype())
+    x = torch.as_tensor(raw.data / 16, dtype=check_dtype(dtype))
     y = torch.as_tensor(raw.target, dtype=torch.int64)
     order = stratified_order(raw.target, seed=0)
     parts = [order[:1000], order[1000:1297], order[1297:]]

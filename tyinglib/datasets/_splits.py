@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -20,7 +21,6 @@ class Split(NamedTuple):
 
     Examples
     --------
-    >>> import torch
     >>> Split(torch.zeros(5, 2), torch.zeros(5, dtype=torch.int64)).x.shape
     torch.Size([5, 2])
 
@@ -98,3 +98,11 @@ def stratified_order(classes: np.ndarray, *, seed: int) -> np.ndarray:
         members = shuffled[classes[shuffled] == c]
         rank[members] = np.arange(len(members)) / len(members)
     return shuffled[np.argsort(rank[shuffled], kind="stable")]
+
+
+def check_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    """The dtype, or torch's default for None; ValueError if it cannot hold fractions."""
+    dtype = dtype or torch.get_default_dtype()
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating-point one, such as torch.float32, got {dtype}")
+    return dtype

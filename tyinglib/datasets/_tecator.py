@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tyinglib.datasets._splits import Split
+from tyinglib.datasets._splits import Split, check_dtype
 
+TABLE = Path(__file__).with_name("data") / "tecator" / "tecator.csv"
 RESPONSES = ("water", "fat", "protein")
 PARTS = (129, 43, 43)  # StatLib's sets C, M and T
 
@@ -63,6 +64,11 @@ def tecator(*, repeats: bool = False, dtype: torch.dtype | None = None) -> Spect
         x of shape (n, 100): absorbances, -log10 of the transmittance. y of shape (n, 3): water, fat and
         protein in percent. Channels are spaced evenly from 850 to 1050 nm; the source gives the range only.
 
+    Raises
+    ------
+    ValueError
+        If the dtype is no floating-point one.
+
     Examples
     --------
     >>> spectra = tecator()
@@ -75,11 +81,10 @@ def tecator(*, repeats: bool = False, dtype: torch.dtype | None = None) -> Spect
     Chemistry 64 (1992), 545-551; recorded on a Tecator Infratec Food and Feed Analyzer. Chapters: The Lasso
     is unstable; OWL and GrOWL.
     """
-    with (files("tyinglib.datasets") / "data" / "tecator" / "tecator.csv").open() as file:
-        table = np.loadtxt(file, delimiter=",", skiprows=1)
+    table = np.loadtxt(TABLE, delimiter=",", skiprows=1)
     _, first = np.unique(table[:, :3], axis=0, return_index=True)
     kept = np.ones(len(table), dtype=bool) if repeats else np.isin(np.arange(len(table)), first)
-    values = torch.as_tensor(table, dtype=dtype or torch.get_default_dtype())
+    values = torch.as_tensor(table, dtype=check_dtype(dtype))
     parts = []
     for rows in np.split(np.arange(len(table)), np.cumsum(PARTS)[:-1]):
         part = values[rows[kept[rows]]]

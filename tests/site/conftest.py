@@ -1,0 +1,53 @@
+"""A browser, and a page in it."""
+
+import subprocess
+
+import pytest
+from browsing import ROOT, SITE, served
+from playwright.sync_api import sync_playwright
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+@pytest.fixture(scope="session")
+def address():
+    with served(SITE) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser():
+    found = subprocess.run(["sh", ROOT / "tools/find_browser.sh"], capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip("no Chromium here: install Debian's `chromium`, or set CHROMIUM to a browser's path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Open a page; at the end, no request may have left the machine and no error stand in the console."""
+    faults, contexts = [], []
+
+    def open_one(page, mode="light", width=1280, **options):
+        context = browser.new_context(color_scheme=mode, viewport={"width": width, "height": 800}, **options)
+        contexts.append(context)
+        tab = context.new_page()
+        local = (address, "data:", "blob:")
+        tab.on("request", lambda r: None if r.url.startswith(local) else faults.append(f"request to {r.url}"))
+        tab.on("console", lambda m: faults.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+        tab.on("pageerror", lambda error: faults.append(f"script error: {error}"))
+        tab.on("response", lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        tab.goto(address + page)
+        tab.wait_for_load_state("networkidle")
+        return tab
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not faults, faults
