@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-the-tests browser benchmark mutation clean
+.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-slow test-the-tests browser benchmark mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -60,6 +60,9 @@ test-notebooks: $(VENV)/.installed ## run every cell again and compare its outpu
 test-site: book browser ## the built pages, in a real browser
 	@echo "==> the built pages"
 	@$(BIN)/python -m pytest -q -rs tests/site
+
+test-slow: $(VENV)/.installed ## the chapters' verdicts with seeds that the pages don't show (some minutes)
+	@MPLBACKEND=agg $(BIN)/python -m pytest -q -s -m slow tests/slow
 
 test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways; a check must notice each
 	@echo "==> breaking a copy of the book on purpose"
