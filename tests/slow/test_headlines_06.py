@@ -8,8 +8,8 @@ from chapter_cells import load
 from tyinglib.stability import bootstrap_selection, selection_stability
 
 pytestmark = pytest.mark.slow
-NAMES = ["X", "path", "cv_lasso", "rmse", "KINDS", "after", "shares", "fresh", "choices", "stabilities", "RHOS"]
-NAMES += ["people", "proxy_data", "descend"]
+NAMES = ["X", "path", "cv_lasso", "rmse", "KINDS", "after", "shares", "fresh", "choices", "stabilities"]
+NAMES += ["along", "proxy_data", "descend"]
 
 
 @pytest.fixture(scope="module")
