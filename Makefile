@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-the-tests browser benchmark mutation clean
+.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-slow test-the-tests browser benchmark benchmark-zeros mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -61,6 +61,10 @@ test-site: book browser ## the built pages, in a real browser
 	@echo "==> the built pages"
 	@$(BIN)/python -m pytest -q -rs tests/site
 
+test-slow: $(VENV)/.installed ## the chapters' headline comparisons again, with other seeds (minutes)
+	@echo "==> other seeds, the same verdicts"
+	@$(BIN)/python -m pytest -q -m slow tests/slow
+
 test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways; a check must notice each
 	@echo "==> breaking a copy of the book on purpose"
 	@$(BIN)/python tools/test_the_tests.py
@@ -72,6 +76,9 @@ test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways;
 
 benchmark: .venv-benchmark/.installed ## measure the library beside its peers (some minutes); FRESH=1 measures all again
 	@.venv-benchmark/bin/python benchmarks/run.py $(if $(FRESH),--fresh)
+
+benchmark-zeros: $(VENV)/.installed ## measure what zeros buy in time (a minute); chapter 5 draws the result
+	@$(BIN)/python benchmarks/zeros.py
 
 mutation: $(VENV)/.installed ## change the library in 1600 small ways; its tests must notice (half an hour; tests/MUTANTS.md)
 	@$(BIN)/python -m pip install --disable-pip-version-check -q mutmut==3.8.1

@@ -11,12 +11,13 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before torch is loaded
 
 import prox
+import regression
 import torch
 import training
 from timing import machine
 
 RESULTS = Path(__file__).parent / "results" / "library.json"
-PARTS = {"training": training.measure, "prox": prox.measure}
+PARTS = {"training": training.measure, "regression": regression.measure, "prox": prox.measure}
 
 
 def main() -> int:

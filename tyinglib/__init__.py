@@ -8,8 +8,8 @@
     save_tied(model, path); load_tied(model, path) shared values stored once
 
 The rooms: `selection` (S itself); `penalties`, `owl`, `weight_sequences`; `optim`; `tying`, `finding`, `compacting`;
-`sharing` (two models); `layers` (untied twins); `compression`; `stability`; `datasets`; for the book: `plots`,
-`interactive`, `notebook`.
+`sharing`, `sharing_checks` (two models); `layers` (untied twins); `compression`; `regression`; `stability`; `datasets`;
+for the book: `plots`, `interactive`, `notebook`.
 """
 
 from tyinglib.compacting import compact
@@ -17,7 +17,9 @@ from tyinglib.compression import ParameterCount, count_parameters, load_tied, sa
 from tyinglib.finding import find_ties
 from tyinglib.optim import ProxSGD
 from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, Penalty
+from tyinglib.regression import GrOWLRegressor, OWLRegressor
 from tyinglib.sharing import prox_tying, share, shared_parameters, tying_penalty, unshare
+from tyinglib.sharing_checks import Finding, check_sharing
 from tyinglib.stability import bootstrap_selection, selection_stability
 from tyinglib.tying import TieSpec, tie, tie_specs, untie
 from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
@@ -27,13 +29,17 @@ __all__ = [
     "L2",
     "OWL",
     "ElasticNet",
+    "Finding",
     "GrOWL",
+    "GrOWLRegressor",
     "GroupLasso",
+    "OWLRegressor",
     "ParameterCount",
     "Penalty",
     "ProxSGD",
     "TieSpec",
     "bootstrap_selection",
+    "check_sharing",
     "compact",
     "count_parameters",
     "find_ties",

@@ -6,29 +6,6 @@ import torch
 from matplotlib.colors import to_rgb
 
 from tyinglib import notebook, plots
-from tyinglib.datasets import digits, subset
-
-
-def test_digits_are_split_without_overlap_and_evenly():
-    parts = digits(dtype=torch.float64)
-    assert [len(part.y) for part in parts] == [1000, 297, 500]
-    rows = torch.cat([part.x for part in parts])
-    assert len(rows) == 1797
-    assert len(rows.unique(dim=0)) == 1797  # no image twice, so none in two parts
-    for part in parts:
-        assert part.y.bincount().min() > 0.8 * len(part.y) / 10
-        assert 0 <= part.x.min() <= part.x.max() <= 1
-
-
-def test_subsets_are_nested_balanced_and_differ_by_seed():
-    train = digits().train
-    small, large = subset(train, 20, seed=3), subset(train, 50, seed=3)
-    assert torch.equal(large.x[:20], small.x)
-    assert large.y.bincount().tolist() == [5] * 10
-    assert not torch.equal(small.x, subset(train, 20, seed=4).x)
-    for size in (0, 1001):
-        with pytest.raises(ValueError, match=r"size must be 1\.\.1000"):
-            subset(train, size, seed=0)
 
 
 def test_the_ledger_refuses_what_was_not_measured():

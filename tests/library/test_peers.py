@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tyinglib import OWLRegressor
 from tyinglib.owl import owl_norm, prox_growl, prox_owl
 from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
 
@@ -52,3 +53,18 @@ def test_cvxpy(w):
         assert values[0] <= values[1] + 1e-12
         assert (ours - theirs).square().sum() / 2 <= values[1] - values[0] + 1e-12
         np.testing.assert_allclose(ours, theirs, atol=1e-2)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.05])
+@every_weights
+@pytest.mark.filterwarnings("ignore")
+def test_sortedl1_finds_the_same_regression(w, share):
+    """GPL-3: measured against where it is installed, never imported by the library."""
+    peer = pytest.importorskip("sortedl1")
+    x = vectors().repeat(6, 1) + 0.5 * torch.randn(60, 40, dtype=F64)
+    x = (x - x.mean(0)).numpy()
+    y = x[:, :3] @ np.array([1.0, -2.0, 3.0])
+    model = OWLRegressor(weights=w, fit_intercept=False)
+    model.set_params(alpha=share * model.alpha_max(x, y)).fit(x, y)
+    theirs = peer.Slope(lam=model.weights_, alpha=model.alpha, fit_intercept=False, tol=1e-12, max_iter=10**6).fit(x, y)
+    np.testing.assert_allclose(model.coef_, np.asarray(theirs.coef_).ravel(), atol=1e-6)

@@ -1,4 +1,4 @@
-"""Data that comes with the install: no download, fixed splits, the same on every machine."""
+"""Train, validation, test: what every data set comes as."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 
 class Split(NamedTuple):
-    """Inputs x, one row a sample, and integer classes y.
+    """Inputs x, one row a sample, and what to predict, y.
 
     Parameters
     ----------
     x
         (n, features), floating point.
     y
-        (n,), int64.
+        (n,), int64, classes; or (n, responses), floating point.
 
     Examples
     --------
@@ -38,10 +37,11 @@ class Splits(NamedTuple):
     Parameters
     ----------
     train, validation, test
-        Each a `Split`: x of shape (n, features), y of shape (n,).
+        Each a `Split`: x of shape (n, features), y of shape (n,) or (n, responses).
 
     Examples
     --------
+    >>> from tyinglib.datasets import digits
     >>> isinstance(digits(), Splits), digits().validation.y.shape
     (True, torch.Size([297]))
 
@@ -51,37 +51,6 @@ class Splits(NamedTuple):
     train: Split
     validation: Split
     test: Split
-
-
-def digits(*, dtype: torch.dtype | None = None) -> Splits:
-    """Handwritten digits, 8 x 8 pixels: 1000 to train on, 297 to choose on, 500 to test on.
-
-    Parameters
-    ----------
-    dtype
-        Of the inputs. Default: torch's default dtype.
-
-    Returns
-    -------
-    Splits
-        x of shape (n, 64) with values 0..1 (ink), row by row of the image; y of shape (n,), int64,
-        0..9. The split is fixed, and stratified by class.
-
-    Examples
-    --------
-    >>> train, validation, test = digits()
-    >>> train.x.shape, train.y.dtype, float(train.x.max())
-    (torch.Size([1000, 64]), torch.int64, 1.0)
-
-    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
-    Repository (1998), its test part, as shipped with scikit-learn (BSD-3). Chapters: all of part I.
-    """
-    raw = load_digits()
-    x = torch.as_tensor(raw.data / 16, dtype=dtype or torch.get_default_dtype())
-    y = torch.as_tensor(raw.target, dtype=torch.int64)
-    order = _stratified_order(raw.target, seed=0)
-    parts = [order[:1000], order[1000:1297], order[1297:]]
-    return Splits(*(Split(x[part], y[part]) for part in parts))
 
 
 def subset(split: Split, size: int, *, seed: int) -> Split:
@@ -104,10 +73,11 @@ def subset(split: Split, size: int, *, seed: int) -> Split:
     Raises
     ------
     ValueError
-        If there are fewer samples than asked for.
+        If there are fewer samples than asked for, or y is not one class a sample.
 
     Examples
     --------
+    >>> from tyinglib.datasets import digits
     >>> subset(digits().train, 20, seed=0).y.bincount().tolist()
     [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
 
@@ -115,11 +85,13 @@ def subset(split: Split, size: int, *, seed: int) -> Split:
     """
     if not 1 <= size <= len(split.y):
         raise ValueError(f"size must be 1..{len(split.y)}, the number of samples at hand, got {size}")
-    order = _stratified_order(split.y.numpy(), seed=seed)[:size]
+    if split.y.ndim != 1 or split.y.is_floating_point():
+        raise ValueError(f"y must be one whole number a sample, got {split.y.dtype} of shape {tuple(split.y.shape)}")
+    order = stratified_order(split.y.numpy(), seed=seed)[:size]
     return Split(split.x[order], split.y[order])
 
 
-def _stratified_order(classes: np.ndarray, *, seed: int) -> np.ndarray:
+def stratified_order(classes: np.ndarray, *, seed: int) -> np.ndarray:
     """An order in which every beginning holds the classes as evenly as they come."""
     # RandomState, not default_rng: its stream is frozen, so the splits outlive numpy's versions
     shuffled = np.random.RandomState(seed).permutation(len(classes))
@@ -128,3 +100,11 @@ def _stratified_order(classes: np.ndarray, *, seed: int) -> np.ndarray:
         members = shuffled[classes[shuffled] == c]
         rank[members] = np.arange(len(members)) / len(members)
     return shuffled[np.argsort(rank[shuffled], kind="stable")]
+
+
+def check_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    """The dtype, or torch's default for None; ValueError if it cannot hold fractions."""
+    dtype = dtype or torch.get_default_dtype()
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating-point one, such as torch.float32, got {dtype}")
+    return dtype

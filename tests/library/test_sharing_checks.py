@@ -1,0 +1,231 @@
+"""check_sharing: every trap is found and named, every cure is silent, and accidents are not reported."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tyinglib import Finding, TieSpec, check_sharing, share, shared_parameters, tie, unshare
+
+
+def model():
+    return nn.ModuleDict({"encoder": nn.Linear(4, 3), "head": nn.Linear(3, 2)})
+
+
+@pytest.fixture
+def pair():
+    torch.manual_seed(0)
+    both = nn.ModuleDict({"a": model(), "b": model()})
+    share(both["b"], both["a"], ["encoder"])
+    return both
+
+
+ENCODER = ("a.encoder.weight", "b.encoder.weight")
+
+
+def kinds(findings):
+    return [finding.kind for finding in findings]
+
+
+def test_nothing_to_report(pair):
+    optimizer = torch.optim.Adam(pair.parameters())
+    expected = shared_parameters(pair)
+    assert check_sharing(pair, optimizers=optimizer, expected=expected, checkpoint=pair.state_dict()) == []
+    assert check_sharing(pair["a"], pair["b"], optimizers=[optimizer]) == []
+    assert check_sharing(copy.deepcopy(pair), expected=expected) == []
+
+
+def test_equal_by_accident_is_not_reported():
+    def norm():
+        return nn.Sequential(nn.LayerNorm(3), nn.LayerNorm(3), nn.Linear(3, 3), nn.Linear(3, 3))
+
+    net = norm()
+    nn.init.zeros_(net[2].bias)
+    nn.init.zeros_(net[3].bias)
+    assert check_sharing(net) == []
+    assert check_sharing(net, norm()) == []
+    assert check_sharing(nn.Sequential(nn.LazyLinear(2), nn.LazyLinear(2))) == []
+    assert check_sharing(nn.ParameterList([torch.ones(0, 2), torch.ones(0, 2)])) == []
+
+
+def test_halves_of_one_piece_of_memory_do_not_overlap():
+    whole = torch.arange(6.0)
+    net = nn.Module()
+    net.x, net.y = nn.Parameter(whole[:3]), nn.Parameter(whole[3:])
+    assert check_sharing(net) == []
+    net.z = nn.Parameter(whole[2:4])
+    assert [f.names for f in check_sharing(net)] == [("x", "z"), ("y", "z")]
+    assert set(kinds(check_sharing(net))) == {"memory"}
+
+
+def test_a_copy_of_one_model(pair):
+    expected = shared_parameters(pair)
+    pair["b"] = copy.deepcopy(pair["b"])
+    findings = check_sharing(pair)
+    assert kinds(findings) == ["equal", "equal"]
+    assert findings[0].names == ENCODER
+    assert str(findings[0]) == (
+        "'a.encoder.weight' and 'b.encoder.weight' hold equal values but are two parameters: they will drift apart "
+        "with the next step (a deep copy of one model, or a loaded checkpoint, does this); call share(...) again, or "
+        "leave it if they should only start equal"
+    )
+    with torch.no_grad():
+        for parameter in pair["b"].parameters():
+            parameter += torch.randn_like(parameter)
+    assert check_sharing(pair) == []  # by values nothing shows any more
+    findings = check_sharing(pair, expected=expected)
+    assert kinds(findings) == ["expected", "expected"]
+    assert "should be one parameter and are 2" in str(findings[0])
+    share(pair["b"], pair["a"], ["encoder"])
+    assert check_sharing(pair, expected=expected) == []
+
+
+def test_what_was_expected_is_told_once(pair):
+    expected = shared_parameters(pair)
+    pair["b"] = copy.deepcopy(pair["b"])
+    assert kinds(check_sharing(pair, expected=expected)) == ["expected", "expected"]
+
+
+def test_assign_leaves_two_parameters_in_one_memory(pair):
+    pair.load_state_dict(pair.state_dict(), assign=True)
+    findings = check_sharing(pair)
+    assert kinds(findings) == ["memory", "memory"]
+    assert findings[0].names == ENCODER
+    assert "steps the memory twice" in str(findings[0])
+
+
+def test_two_optimizers(pair):
+    both = [torch.optim.SGD(one.parameters(), lr=0.1) for one in pair.values()]
+    findings = check_sharing(pair, optimizers=both)
+    assert kinds(findings) == ["twice", "twice"]
+    assert findings[0].names == ENCODER
+    assert str(findings[0]).startswith(
+        "one parameter ('a.encoder.weight' and 'b.encoder.weight') is 2 times in optimizers 0 and 1: every step"
+    )
+
+
+def test_twice_in_one_optimizer(pair):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        optimizer = torch.optim.SGD([*pair["a"].parameters(), *pair["b"].parameters()], lr=0.1)
+    findings = check_sharing(pair, optimizers=optimizer)
+    assert kinds(findings) == ["twice", "twice"]
+    assert "is 2 times in one optimizer" in str(findings[0])
+
+
+def test_sharing_after_the_optimizer_was_built():
+    both = nn.ModuleDict({"a": model(), "b": model()})
+    optimizer = torch.optim.SGD(both.parameters(), lr=0.1)
+    share(both["b"], both["a"], ["encoder"])
+    (finding,) = check_sharing(both, optimizers=optimizer)
+    assert finding.kind == "stale"
+    assert "steps 2 parameter(s)" in str(finding)
+    assert "(3, 4) and (3,)" in str(finding)
+
+
+def test_unsharing_after_the_optimizer_was_built(pair):
+    optimizer = torch.optim.SGD(pair.parameters(), lr=0.1)
+    unshare(pair["b"], ["encoder"])
+    findings = check_sharing(pair, optimizers=optimizer)
+    assert kinds(findings) == ["equal", "equal", "untrained"]
+    assert findings[-1].names == ("b.encoder.weight", "b.encoder.bias")
+    for parameter in pair["b"]["encoder"].parameters():
+        parameter.requires_grad_(False)
+    assert kinds(check_sharing(pair, optimizers=optimizer)) == ["equal", "equal"]
+
+
+def test_a_codebook_made_after_the_optimizer():
+    layer = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD([layer.bias], lr=0.1)
+    tie(layer, "weight", TieSpec([0, 0, 1, 1], dim=1))
+    (finding,) = check_sharing(layer, optimizers=optimizer)
+    assert (finding.kind, finding.names) == ("untrained", ("parametrizations.weight.original",))
+
+
+def test_tying_after_the_first_step():
+    layer = nn.Linear(4, 3)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    tie(layer, "weight", TieSpec([0, 0, 1, 1], dim=1))
+    (finding,) = check_sharing(layer, optimizers=optimizer)
+    assert finding.kind == "state"
+    assert "has shape (3, 2), but optimizer 0 keeps a 'exp_avg' of shape (3, 4)" in str(finding)
+    assert check_sharing(layer, optimizers=torch.optim.Adam(layer.parameters())) == []
+
+
+def test_two_devices(pair):
+    pair["a"]["head"].to("meta")
+    (finding,) = check_sharing(pair)
+    assert (finding.kind, finding.names) == ("device", ENCODER)
+    assert "cpu and meta" in str(finding)
+    assert kinds(check_sharing(*pair.values())) == ["device"]
+    unshare(pair["b"], ["encoder"])
+    nn.init.normal_(pair["b"]["encoder"].weight)
+    nn.init.normal_(pair["b"]["encoder"].bias)
+    assert check_sharing(pair) == []  # one model on two devices that shares nothing
+
+
+def test_moving_to_a_device_without_numbers_loses_sharing(pair):
+    """torch 2.13 makes a new parameter at every place; so does building on meta and filling with to_empty."""
+    expected = shared_parameters(pair)
+    assert kinds(check_sharing(pair.to("meta"), expected=expected)) == ["expected", "expected"]
+
+
+def test_a_checkpoint_of_models_that_did_not_share(pair):
+    other = nn.ModuleDict({"a": model(), "b": model()}).state_dict()
+    findings = check_sharing(pair, checkpoint=other)
+    assert kinds(findings) == ["checkpoint", "checkpoint"]
+    assert findings[0].names == ENCODER
+    assert "loading keeps the last" in str(findings[0])
+    assert check_sharing(pair, checkpoint={"a.encoder.weight": torch.zeros(3, 4)}) == []
+
+
+def test_wrapped_before_tying(tmp_path):
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    try:
+        net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+        wrapped = DistributedDataParallel(net)
+        assert check_sharing(wrapped) == []
+        assert hasattr(wrapped, "_module_parameters"), "torch renamed what check_sharing looks at"
+        net[0].weight = nn.Parameter(torch.randn(3, 4))
+        (finding,) = check_sharing(wrapped)
+        assert (finding.kind, finding.names) == ("ddp", ("module.0.weight",))
+        wrapped = DistributedDataParallel(net)
+        assert check_sharing(wrapped) == []
+        tie(net[1], "weight", TieSpec([0, 0, 1], dim=1))  # the same Parameter, with fewer numbers
+        (finding,) = check_sharing(wrapped)
+        assert (finding.kind, finding.names) == ("ddp", ("module.1.parametrizations.weight.original",))
+        assert check_sharing(DistributedDataParallel(net)) == []
+    finally:
+        dist.destroy_process_group()
+
+
+def test_many_names_are_cut_short():
+    net = nn.Sequential(*(nn.Linear(2, 2) for _ in range(4)))
+    (finding,) = check_sharing(net, optimizers=torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))[1:]
+    assert len(finding.names) == 8
+    assert "'1.bias' and 4 more can be trained" in str(finding)
+
+
+def test_refused(pair):
+    with pytest.raises(ValueError, match="at least one module, got none"):
+        check_sharing()
+    with pytest.raises(ValueError, match=r"expected names 'c\.weight', but the modules have 'a\.encoder\.weight', "):
+        check_sharing(pair, expected=[("c.weight", "a.encoder.weight")])
+    with pytest.raises(ValueError, match=r"groups of names, got the string 'a\.encoder\.weight'"):
+        check_sharing(pair, expected=["a.encoder.weight"])
+
+
+def test_nothing_is_changed(pair):
+    before = copy.deepcopy(pair.state_dict())
+    check_sharing(pair, expected=shared_parameters(pair))
+    assert all(torch.equal(value, before[name]) for name, value in pair.state_dict().items())
+
+
+def test_a_finding_prints_as_its_sentence():
+    assert str(Finding("stale", (), "a sentence")) == "a sentence"

@@ -1,0 +1,39 @@
+"""A chapter's own functions, for tests with other seeds: run from the notebook's cells, so that nothing is copied."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+BOOK = Path(__file__).parents[2] / "book"
+
+
+def load(chapter: int, names: list[str]) -> dict[str, Any]:
+    """The namespace after the chapter's set-up cell and the cells that define `names`, in the chapter's order.
+
+    A cell that defines one of the names is run whole.
+    """
+    (path,) = BOOK.glob(f"{chapter:02d}-*.ipynb")
+    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    wanted, namespace = set(names), {}
+    for source in code:
+        defined = _defined(source)
+        if "notebook.setup(" in source or wanted & defined:
+            exec(compile(source, f"chapter {chapter}", "exec"), namespace)
+            wanted -= defined
+    if wanted:
+        raise KeyError(f"no cell of {path.name} defines {sorted(wanted)} at its top level")
+    return namespace
+
+
+def _defined(source: str) -> set[str]:
+    names = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names

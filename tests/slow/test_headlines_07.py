@@ -1,0 +1,40 @@
+"""Chapter 7 again, with other bootstraps, folds and made data: the verdicts must stand."""
+
+import numpy as np
+import pytest
+import torch
+from chapter_cells import load
+
+from tyinglib import selection_stability
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    before = torch.get_default_dtype()
+    names = ["X", "fit", "tied_pairs", "centred", "strengths", "cv_error", "summary", "widened", "times_tied"]
+    yield load(7, names)
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("seed", [100, 101])
+def test_the_gentle_slope_is_more_stable_than_the_lasso_its_groups_are_not_and_widening_does_as_well(chapter, seed):
+    runs = {name: chapter["bootstraps"](name, seed=seed)[:, -1] for name in ("Lasso", "OWL to 1/2")}
+    errors = {name: chapter["cv_error"](name, seed=seed)[-1] for name in runs}
+    assert abs(errors["Lasso"] - errors["OWL to 1/2"]) < 0.2
+    lasso, owl = (chapter["summary"](coefs) for coefs in runs.values())
+    assert abs(lasso["free"] - owl["free"]) < 1
+    assert owl["set"].phi > lasso["set"].phi + 0.1
+    assert owl["ties"].phi < lasso["set"].phi
+    widened = selection_stability(chapter["widened"](runs["Lasso"] != 0))
+    assert widened.phi > owl["set"].phi - 0.1
+
+
+def test_ties_depend_on_effects_and_on_correlation(chapter):
+    seeds = range(100, 120)
+    tied = chapter["times_tied"]
+    assert tied(0.0, (1.0, 1.0), seeds) > 0
+    assert tied(0.0, (2.0, 0.0), seeds) == 0
+    assert tied(0.99, (2.0, 0.0), seeds) > 15
+    assert np.isclose(tied(0.99, (1.0, 1.0), seeds), 20, atol=1)

@@ -1,0 +1,304 @@
+r"""Is what should be one weight still one weight? Sharing is S = (I; I), and PyTorch does not know of S.
+
+Two models share by holding the very same `nn.Parameter`. Nothing in PyTorch writes that down, so a copy, an assignment,
+an optimizer or a wrapper can undo it without a word. `check_sharing` looks for the traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
+
+Named = dict[int, tuple[nn.Parameter, list[str]]]  # by identity: a parameter and all its names
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, as a sentence.
+
+    Parameters
+    ----------
+    kind
+        ``"equal"``, ``"expected"``, ``"memory"``, ``"twice"``, ``"stale"``, ``"untrained"``, ``"state"``, ``"ddp"``,
+        ``"device"`` or ``"checkpoint"``.
+    names
+        The parameters that it is about; empty for parameters that the modules do not have.
+    message
+        What was found, why it hurts, and what to do.
+
+    Examples
+    --------
+    >>> print(Finding("stale", (), "the optimizer holds 1 parameter that no module has"))
+    the optimizer holds 1 parameter that no module has
+
+    Chapter: Two models, one set of weights.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def check_sharing(
+    *modules: nn.Module,
+    optimizers: torch.optim.Optimizer | Iterable[torch.optim.Optimizer] = (),
+    expected: Iterable[Sequence[str]] = (),
+    checkpoint: Mapping[str, Tensor] | None = None,
+) -> list[Finding]:
+    """Report sharing that was lost, weights that are stepped twice or never, and the like.
+
+    Looks and changes nothing. Copies are recognised by equal values, so look soon after copying or loading: one
+    training step makes the values differ, and then only `expected` tells. Values that are all alike, as the zeros of a
+    fresh bias, are equal by accident and not reported.
+
+    Parameters
+    ----------
+    *modules
+        One model (a container of both, say), or several; names are those that `shared_parameters` gives.
+    optimizers
+        All that step these modules, or one. If there are any: every trainable parameter should be in one of them, once.
+    expected
+        Groups of names that must be one parameter: what ``shared_parameters(*modules)`` returned when all was well.
+    checkpoint
+        A state dict that is about to be loaded: names that are one parameter here must hold one value there. Its names
+        are those of the module's ``state_dict``; with several modules, as for `shared_parameters`.
+
+    Returns
+    -------
+    list[Finding]
+        Empty if nothing was found. Each prints as a sentence that names parameters, cause and remedy.
+
+    Raises
+    ------
+    ValueError
+        If no module is given, `expected` has a name that the modules do not, or is a string.
+
+    Examples
+    --------
+    >>> import copy
+    >>> from tyinglib import share, shared_parameters
+    >>> pair = nn.ModuleDict({"a": nn.Linear(3, 2), "b": nn.Linear(3, 2)})
+    >>> _ = share(pair["b"], pair["a"], ["weight"])
+    >>> check_sharing(pair)
+    []
+    >>> pair["b"] = copy.deepcopy(pair["b"])
+    >>> [(finding.kind, finding.names) for finding in check_sharing(pair)]
+    [('equal', ('a.weight', 'b.weight'))]
+
+    Chapter: Two models, one set of weights.
+    """
+    if not modules:
+        raise ValueError("check_sharing needs at least one module, got none")
+    if isinstance(optimizers, torch.optim.Optimizer):
+        optimizers = [optimizers]
+    model = modules[0] if len(modules) == 1 else nn.ModuleList(modules)
+    named: Named = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        named.setdefault(id(parameter), (parameter, []))[1].append(name)
+    missing = list(_not_as_expected(named, expected))
+    told = {name for finding in missing for name in finding.names}
+    return [
+        *missing,
+        *(finding for finding in _two_of_one(named) if not told.issuperset(finding.names)),
+        *_stepped(named, list(optimizers)),
+        *_wrapped_too_early(model, named),
+        *_apart(modules, named),
+        *_checkpoint_differs(named, checkpoint or {}),
+    ]
+
+
+def _not_as_expected(named: Named, expected: Iterable[Sequence[str]]) -> Iterator[Finding]:
+    by_name = {name: parameter for parameter, names in named.values() for name in names}
+    for group in expected:
+        if isinstance(group, str):
+            raise ValueError(f"expected must be groups of names, got the string {group!r}; write [{(group, '...')!r}]")
+        unknown = [name for name in group if name not in by_name]
+        if unknown:
+            raise ValueError(f"expected names {_quoted(unknown)}, but the modules have {_quoted(list(by_name))}")
+        apart = {id(by_name[name]) for name in group}
+        if len(apart) > 1:
+            yield Finding(
+                "expected",
+                tuple(group),
+                f"{_quoted(group)} should be one parameter and are {len(apart)}: a copy, an assignment or "
+                "load_state_dict(assign=True) came between; call share(...) again, then build the optimizer",
+            )
+
+
+def _two_of_one(named: Named) -> Iterator[Finding]:
+    """Two parameters in the same memory, or with the same values."""
+    groups: dict[tuple[object, ...], list[tuple[nn.Parameter, str]]] = {}
+    for parameter, names in named.values():
+        if not is_lazy(parameter) and parameter.numel() and not parameter.is_meta:
+            place = (parameter.device, parameter.untyped_storage().data_ptr())
+            groups.setdefault(("memory", *place), []).append((parameter, names[0]))
+            like = (parameter.device, parameter.dtype, tuple(parameter.shape))
+            groups.setdefault(("values", *like), []).append((parameter, names[0]))
+    for key, members in groups.items():
+        for (x, first), (y, second) in combinations(members, 2):
+            overlap = _overlap(x, y)
+            if key[0] == "memory" and overlap:
+                yield Finding(
+                    "memory",
+                    (first, second),
+                    f"{_quoted((first, second))} are two parameters in one piece of memory: each has a gradient of its "
+                    "own, and an optimizer steps the memory twice (load_state_dict(assign=True) and views do this); "
+                    "call share(...) again, then build the optimizer",
+                )
+            elif key[0] == "values" and not overlap and _equal_not_by_accident(x, y):
+                yield Finding(
+                    "equal",
+                    (first, second),
+                    f"{_quoted((first, second))} hold equal values but are two parameters: they will drift apart with "
+                    "the next step (a deep copy of one model, or a loaded checkpoint, does this); call share(...) "
+                    "again, or leave it if they should only start equal",
+                )
+
+
+def _overlap(x: nn.Parameter, y: nn.Parameter) -> bool:
+    """Whether the bytes from the first to the last entry of each meet."""
+    if x.untyped_storage().data_ptr() != y.untyped_storage().data_ptr():
+        return False
+    (start, end), (other_start, other_end) = _span(x), _span(y)
+    return start < other_end and other_start < end
+
+
+def _span(x: nn.Parameter) -> tuple[int, int]:
+    last = sum((int(size) - 1) * int(stride) for size, stride in zip(x.shape, x.stride(), strict=True))
+    start = int(x.storage_offset()) * x.element_size()
+    return start, start + (last + 1) * x.element_size()
+
+
+def _equal_not_by_accident(x: nn.Parameter, y: nn.Parameter) -> bool:
+    flat = x.detach().reshape(-1)
+    return bool((flat != flat[0]).any()) and torch.equal(x, y)
+
+
+def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[Finding]:
+    holders: dict[int, list[int]] = {}
+    for number, optimizer in enumerate(optimizers):
+        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for parameter in held:
+            holders.setdefault(id(parameter), []).append(number)
+        stale = {id(parameter): tuple(parameter.shape) for parameter in held if id(parameter) not in named}
+        if stale:
+            yield Finding(
+                "stale",
+                (),
+                f"optimizer {number} steps {len(stale)} parameter(s) that the modules do not have, of shape "
+                f"{_listed(str(shape) for shape in stale.values())}: they were replaced after it was built (or belong "
+                "to a module that was not given); build the optimizer after sharing and tying",
+            )
+    for key, (parameter, names) in named.items():
+        numbers = holders.get(key, [])
+        if len(numbers) > 1:
+            where = f"optimizers {_listed(str(n) for n in numbers)}" if len(set(numbers)) > 1 else "one optimizer"
+            yield Finding(
+                "twice",
+                tuple(names),
+                f"{_one(names)} is {len(numbers)} times in {where}: every step moves it that often, and weight "
+                "decay shrinks it that often; give one optimizer the parameters() of one container of all models",
+            )
+        for number in dict.fromkeys(numbers):
+            for what, state in optimizers[number].state.get(parameter, {}).items():
+                if isinstance(state, Tensor) and state.ndim and state.shape != parameter.shape:
+                    yield Finding(
+                        "state",
+                        tuple(names),
+                        f"{_one(names)} has shape {tuple(parameter.shape)}, but optimizer {number} keeps a {what!r} "
+                        f"of shape {tuple(state.shape)} for it: it was tied after the first step; build the "
+                        "optimizer after tying",
+                    )
+                    break
+    unheld = [names[0] for key, (p, names) in named.items() if p.requires_grad and key not in holders]
+    if optimizers and unheld:
+        yield Finding(
+            "untrained",
+            tuple(unheld),
+            f"{_quoted(unheld)} can be trained, but no optimizer holds it: it was made after the optimizer was built; "
+            "build the optimizer after sharing and tying (or set requires_grad=False, if it should stay)",
+        )
+
+
+def _wrapped_too_early(model: nn.Module, named: Named) -> Iterator[Finding]:
+    for module in model.modules():
+        averaged = getattr(module, "_module_parameters", None)  # what its buckets were made of
+        if not isinstance(module, DistributedDataParallel) or averaged is None:
+            continue
+        known = {id(parameter) for parameter in averaged}
+        inside = {id(p) for p in module.parameters() if p.requires_grad} - known
+        names = [named[key][1][0] for key in named if key in inside]
+        names += [named[id(p)][1][0] for p in _resized(module) if id(p) in named]
+        if names:
+            yield Finding(
+                "ddp",
+                tuple(names),
+                f"{_quoted(names)} came into the model, or was tied, after DistributedDataParallel wrapped it: its "
+                "gradient is not averaged, and the processes drift apart; share and tie first, wrap last",
+            )
+
+
+def _resized(wrapped: DistributedDataParallel) -> list[Tensor]:
+    """Codebooks in a bucket that was made for more numbers: a tie keeps the Parameter, and gives it another shape."""
+    found: list[Tensor] = []
+    codebooks = {id(p) for name, p in wrapped.named_parameters() if ".parametrizations." in name}
+    for bucket in wrapped.reducer._get_zeros_like_grad_buckets():
+        members = bucket.parameters()
+        if bucket.buffer().numel() != sum(p.numel() for p in members):
+            found += [p for p in members if id(p) in codebooks]
+    return found
+
+
+def _apart(modules: Sequence[nn.Module], named: Named) -> Iterator[Finding]:
+    """A model with a shared parameter, and parameters on several devices."""
+    models = modules
+    if len(modules) == 1 and isinstance(modules[0], (nn.ModuleDict, nn.ModuleList)):
+        models = list(modules[0].children())
+    for one in models:
+        mine = {id(parameter) for parameter in one.parameters()}
+        devices = sorted({str(named[key][0].device) for key in mine})
+        shared = [named[key][1] for key in named if key in mine and len(named[key][1]) > 1]
+        if len(devices) > 1 and shared:
+            yield Finding(
+                "device",
+                tuple(shared[0]),
+                f"a model that shares {_quoted(shared[0])} is spread over {_listed(devices)}: moving one of two models "
+                "moves what they share; move one container of both",
+            )
+
+
+def _checkpoint_differs(named: Named, checkpoint: Mapping[str, Tensor]) -> Iterator[Finding]:
+    for _, names in named.values():
+        stored = [name for name in names if name in checkpoint]
+        if any(not torch.equal(checkpoint[name], checkpoint[stored[0]]) for name in stored[1:]):
+            yield Finding(
+                "checkpoint",
+                tuple(stored),
+                f"{_quoted(stored)} are one parameter here and differ in the checkpoint: loading keeps the last and "
+                "loses the others; load into models that do not share, choose or average, then share and train on",
+            )
+
+
+def _one(names: Sequence[str]) -> str:
+    return _quoted(names) if len(names) == 1 else f"one parameter ({_quoted(names)})"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return _listed(repr(name) for name in names)
+
+
+def _listed(words: Iterable[str]) -> str:
+    known = list(words)
+    shown, rest = known[:4], len(known) - 4
+    if rest > 0:
+        return ", ".join(shown) + f" and {rest} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
