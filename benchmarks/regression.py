@@ -92,13 +92,14 @@ def tolerance(fit: Fit, value: Callable[[np.ndarray], float], goal: float) -> tu
     raise AssertionError(f"stays at {reached!r}, above {goal!r}, at every tolerance")
 
 
-def measure(
-    sizes: tuple[tuple[int, int], ...] = ((200, 500), (1000, 5000)), strengths: tuple[float, ...] = (0.5, 0.1, 0.02)
-) -> list[dict[str, object]]:
+STRENGTHS = {(200, 500): (0.5, 0.1, 0.02), (1000, 5000): (0.1,)}
+
+
+def measure(problems: dict[tuple[int, int], tuple[float, ...]] = STRENGTHS) -> list[dict[str, object]]:
     """One entry for each size, weight sequence and strength (a share of the one at which all is zero)."""
     warnings.simplefilter("ignore")  # theirs: a loose tolerance that stops early is what is looked for
     rows = []
-    for n, d in sizes:
+    for (n, d), strengths in problems.items():
         x, y = data(n, d)
         for name, shape in {"OSCAR": oscar_weights(d, 0.5, 0.5 / d), "BH": slope_bh_weights(d, 0.1)}.items():
             top = OWLRegressor(weights=shape, fit_intercept=False).alpha_max(x, y)
