@@ -25,11 +25,13 @@ PLAN = growl_mnist.Plan(
     penalised=3,
     retrain=2,
     retrain_shifted=2,
+    assign=2,
 )
 GRID = growl_mnist.Grid(
     seeds=2,
     stability_seeds=3,
     groups=(4,),
+    learned=(5,),
     strengths=(("group lasso, exact", (0.01, 0.1)), ("GrOWL + l2, published", (0.05,))),
 )
 
@@ -84,7 +86,7 @@ def test_another_plan_does_not_mix_with_the_stored_one(splits, whole):
 def test_entries_say_what_the_counts_say(whole):
     results = json.loads(whole.read_text())["results"].values()
     tied = [entry for entry in results if entry.get("n_groups")]
-    assert {entry["ties"] for entry in tied} == {"affinity", "kmeans", "random"}
+    assert {entry["ties"] for entry in tied} == {"affinity", "kmeans", "learned", "random"}
     assert {entry["teaching"] for entry in tied} == {"labels", "teacher", "shifts"}
     for entry in tied:
         labels = torch.tensor([int(label) for label in entry["labels"].split()])
