@@ -150,3 +150,18 @@ def test_changed_indices_is_the_published_figure():
     selected = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0]])
     assert growl_mnist.changed_indices(selected) == pytest.approx(100 * 1 / 3)  # each a half off, twice; three rows
     assert growl_mnist.changed_indices(torch.tensor([[1, 0], [1, 0]])) == 0
+
+
+def test_batch_norm_hides_the_length_of_the_rows(splits):
+    """So a penalty on norms has no minimum here: shorter rows cost nothing until batch norm's eps shows."""
+    data = growl_mnist.Bench(splits, PLAN).data["choose"]
+    model = growl_mnist.network(data, PLAN, 0).double().train()
+    x = data.x[:50].double()
+    with torch.no_grad():
+        before = model(x)
+        model[2].eps = 1e-30
+        exact = model(x)
+        model[0].weight.mul_(0.01)
+        model[0].bias.mul_(0.01)
+        assert torch.allclose(model(x), exact)
+    assert torch.allclose(before, exact, atol=1e-2)
