@@ -80,8 +80,8 @@ benchmark: .venv-benchmark/.installed ## measure the library beside its peers (s
 benchmark-zeros: $(VENV)/.installed ## measure what zeros buy in time (a minute); chapter 5 draws the result
 	@$(BIN)/python benchmarks/zeros.py
 
-benchmark-growl: $(VENV)/.installed ## GrOWL on MNIST beside its baselines (hours; goes on where it stopped); DATA=folder, FRESH=1
-	@$(BIN)/python benchmarks/growl_mnist.py $(if $(DATA),--data "$(DATA)") $(if $(FRESH),--fresh)
+benchmark-growl: $(VENV)/.installed ## GrOWL on MNIST beside its baselines (hours; goes on where it stopped); DATA=folder SIZE=small FRESH=1
+	@$(BIN)/python benchmarks/growl_mnist.py $(if $(DATA),--data "$(DATA)") $(if $(SIZE),--size $(SIZE)) $(if $(FRESH),--fresh)
 
 mutation: $(VENV)/.installed ## change the library in 1600 small ways; its tests must notice (half an hour; tests/MUTANTS.md)
 	@$(BIN)/python -m pip install --disable-pip-version-check -q mutmut==3.8.1

@@ -578,12 +578,26 @@ def measure(
     return results
 
 
-FULL = Grid(
-    strengths=(
-        ("GrOWL, exact", (1e-3, 2e-3)),
-        ("group lasso, exact", (4e-3, 8e-3)),
-    )
-)
+GROWL, LASSO = (1e-3, 2e-3, 4e-3, 8e-3), (2e-3, 4e-3, 8e-3, 1.6e-2)  # exact: per step
+EPOCH_GROWL, EPOCH_LASSO = (0.1, 0.2, 0.4, 0.8), (0.5, 1.0, 2.0, 4.0)  # published: once an epoch
+SIZES = {
+    "small": Grid(strengths=(("GrOWL, exact", GROWL[:2]), ("group lasso, exact", LASSO[1:3]))),
+    "whole": Grid(
+        choose_seeds=2,
+        groups=(32, 24, 48, 16, 64, 96),
+        learned=(24, 28, 20, 32, 16),
+        strengths=(
+            ("GrOWL, exact", GROWL),
+            ("group lasso, exact", LASSO),
+            ("GrOWL + l2, exact", GROWL),
+            ("group lasso + l2, exact", LASSO),
+            ("GrOWL, published", EPOCH_GROWL),
+            ("group lasso, published", EPOCH_LASSO),
+            ("GrOWL + l2, published", EPOCH_GROWL),
+            ("group lasso + l2, published", EPOCH_LASSO),
+        ),
+    ),
+}
 
 
 def main() -> None:
@@ -592,6 +606,7 @@ def main() -> None:
     parser.add_argument("--data", help="folder of MNIST's four files; without it as tyinglib.datasets.mnist")
     parser.add_argument("--fresh", action="store_true", help="measure all again")
     parser.add_argument("--jobs", type=int, help="stop after so many")
+    parser.add_argument("--size", choices=SIZES, default="whole", help="of the plan: an hour, or a day, on one core")
     parser.add_argument("--worker", default="0/1", help="i/n: this one of n that run at the same time")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -599,7 +614,7 @@ def main() -> None:
     if options.fresh:
         RESULTS.unlink(missing_ok=True)
     number, workers = map(int, options.worker.split("/"))
-    found = summary(measure(splits, Plan(), FULL, RESULTS, limit=options.jobs, worker=(number, workers)))
+    found = summary(measure(splits, Plan(), SIZES[options.size], RESULTS, limit=options.jobs, worker=(number, workers)))
     for name, point in found["points"].items():
         (mean, spread), compression = point["accuracy"], point["compression"][0]
         print(f"{name}: {compression:.1f}x at {mean:.2f} +- {spread or 0:.2f} % ({point['seeds']} seeds)")

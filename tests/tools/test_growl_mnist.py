@@ -158,10 +158,8 @@ def test_batch_norm_hides_the_length_of_the_rows(splits):
     model = growl_mnist.network(data, PLAN, 0).double().train()
     x = data.x[:50].double()
     with torch.no_grad():
-        before = model(x)
         model[2].eps = 1e-30
-        exact = model(x)
+        before = model(x)
         model[0].weight.mul_(0.01)
         model[0].bias.mul_(0.01)
-        assert torch.allclose(model(x), exact)
-    assert torch.allclose(before, exact, atol=1e-2)
+        assert torch.allclose(model(x), before)
