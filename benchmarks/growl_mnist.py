@@ -107,7 +107,7 @@ class Job(NamedTuple):
 
     phase: str  # "choose" or "report"
     method: str
-    protocol: str  # how the penalty is applied: "exact", "published", "anchored" (`learn`); "-" without one
+    protocol: str  # how the penalty is applied: "exact" or "published"; "-" without one
     strength: float
     ties: str  # "affinity", "kmeans", "learned", "random", or "-": stage one only
     groups: int  # for all but affinity
@@ -138,12 +138,11 @@ class Data(NamedTuple):
 # --- stage one
 
 
-def network(data: Data, plan: Plan, seed: int, norm: bool = True) -> nn.Sequential:
+def network(data: Data, plan: Plan, seed: int) -> nn.Sequential:
     """784-300-10, ReLU and then batch norm."""
     torch.manual_seed(seed)
     first = nn.Linear(data.x.shape[1], plan.hidden)
-    middle = [nn.ReLU(), nn.BatchNorm1d(plan.hidden)] if norm else [nn.ReLU()]
-    return nn.Sequential(first, *middle, nn.Linear(plan.hidden, 10))
+    return nn.Sequential(first, nn.ReLU(), nn.BatchNorm1d(plan.hidden), nn.Linear(plan.hidden, 10))
 
 
 def penalty_for(method: str, strength: float, n: int) -> Penalty | None:
@@ -159,12 +158,11 @@ def penalty_for(method: str, strength: float, n: int) -> Penalty | None:
 def learn(job: Job, data: Data, plan: Plan) -> nn.Sequential:
     """Stage one: the trained network, with the rows at exactly zero that its penalty put there.
 
-    Batch norm after layer 1 undoes any scaling of its rows, so there a penalty on their norms can fall to nothing at
-    no cost: the whole layer shrinks. The protocol "anchored" (beyond the paper) has no batch norm, and a weight decay
-    on what follows, which would otherwise grow as layer 1 shrinks. Then the strength means something.
+    Batch norm after layer 1 undoes any scaling of its rows and biases, so a penalty on their norms can fall to nothing
+    at no cost: the whole layer shrinks, until steps and noise stop it. A strength is no scale here; it goes with the
+    learning rate and the number of steps.
     """
-    anchored = job.protocol == "anchored"
-    model = network(data, plan, job.seed, norm=not anchored)
+    model = network(data, plan, job.seed)
     first, *others = model.parameters()
     penalty = penalty_for(job.method, job.strength, data.x.shape[1])
     places = data.shifted()
@@ -177,13 +175,9 @@ def learn(job: Job, data: Data, plan: Plan) -> nn.Sequential:
             x = x.gather(1, places[torch.randint(len(places), rows.shape, generator=generator)])
         return functional.cross_entropy(model(x), data.y[rows])
 
-    if job.protocol in ("exact", "anchored"):
-        groups = [
-            {"params": [first], "penalty": penalty, "weight_decay": decay},
-            {"params": others, "weight_decay": plan.decay if anchored else 0.0},
-        ]
-        lr = plan.lr / 3 if anchored else plan.lr  # without batch norm steps must be shorter
-        optimizer = ProxSGD(groups, lr, plan.momentum, prox_every=plan.prox_every)
+    if job.protocol == "exact":
+        groups = [{"params": [first], "penalty": penalty, "weight_decay": decay}, {"params": others}]
+        optimizer = ProxSGD(groups, plan.lr, plan.momentum, prox_every=plan.prox_every)
         descend(model, optimizer, loss, len(data.x), epochs, plan, job.seed)
         optimizer.apply_owed()
         return model
@@ -423,12 +417,6 @@ def jobs(plan: Plan, grid: Grid, results: dict[str, Any]) -> Iterator[Job]:
     strongest = {name: chosen(name, plan, grid, results) for name, _ in grid.strengths}
     settled = [(*name.split(", "), strength) for name, strength in strongest.items() if strength is not None]
 
-    def both(seed: int) -> Iterator[Job]:
-        for k in grid.learned[:1]:
-            yield Job("report", SHIFTED, "-", 0.0, "learned", k, "shifts", seed)
-        for teaching in ("labels", "shifts"):
-            yield Job("report", *plain, "kmeans", grid.groups[0], teaching, seed)
-
     for seed in range(grid.choose_seeds):
         yield Job("choose", *plain, "affinity", 0, "labels", seed)
         for number in range(max((len(strengths) for _, strengths in grid.strengths), default=0)):
@@ -436,10 +424,14 @@ def jobs(plan: Plan, grid: Grid, results: dict[str, Any]) -> Iterator[Job]:
                 if number < len(strengths):
                     yield Job("choose", *name.split(", "), strengths[number], "affinity", 0, "labels", seed)
     for seed in range(grid.seeds):
-        yield from both(seed)
+        yield Job("report", SHIFTED, "-", 0.0, "learned", grid.learned[0], "shifts", seed)
+        for teaching in ("labels", "shifts"):
+            yield Job("report", *plain, "kmeans", grid.groups[0], teaching, seed)
     for seed in range(grid.seeds):
         for point in settled:
             yield Job("report", *point, "affinity", 0, "labels", seed)
+            if point[1] == "exact":  # beyond the paper: what survived, in as many groups as the baseline
+                yield Job("report", *point, "kmeans", grid.groups[0], "labels", seed)
     for k in grid.learned:  # the frontier: learned groups, and k-means on the rows of a plain network
         for seed in range(grid.seeds):
             yield Job("report", SHIFTED, "-", 0.0, "learned", k, "shifts", seed)
@@ -452,10 +444,9 @@ def jobs(plan: Plan, grid: Grid, results: dict[str, Any]) -> Iterator[Job]:
         yield Job("report", *plain, "affinity", 0, "labels", seed)
         yield Job("report", "weight decay", "-", 0.0, "affinity", 0, "labels", seed)
     for seed in range(grid.seeds):
-        for point in settled:  # beyond the paper: what survived, in as many groups as the baseline, taught alike
-            if point[1] != "published":
-                for teaching in ("labels", "shifts"):
-                    yield Job("report", *point, "kmeans", grid.groups[0], teaching, seed)
+        for point in settled:
+            if point[1] == "exact":
+                yield Job("report", *point, "kmeans", grid.groups[0], "shifts", seed)
     for seed in range(grid.stability_seeds):
         for point in [plain, *settled]:
             yield Job("report", *point, "-", 0, "labels", seed)
