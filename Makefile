@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-slow test-the-tests browser benchmark benchmark-zeros mutation clean
+.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-slow test-the-tests browser benchmark benchmark-zeros benchmark-growl mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -79,6 +79,9 @@ benchmark: .venv-benchmark/.installed ## measure the library beside its peers (s
 
 benchmark-zeros: $(VENV)/.installed ## measure what zeros buy in time (a minute); chapter 5 draws the result
 	@$(BIN)/python benchmarks/zeros.py
+
+benchmark-growl: $(VENV)/.installed ## GrOWL on MNIST beside its baselines (hours; goes on where it stopped); DATA=folder SIZE=small FRESH=1
+	@$(BIN)/python benchmarks/growl_mnist.py $(if $(DATA),--data "$(DATA)") $(if $(SIZE),--size $(SIZE)) $(if $(FRESH),--fresh)
 
 mutation: $(VENV)/.installed ## change the library in 1600 small ways; its tests must notice (half an hour; tests/MUTANTS.md)
 	@$(BIN)/python -m pip install --disable-pip-version-check -q mutmut==3.8.1

@@ -16,7 +16,7 @@ import warnings
 
 import numpy as np
 import torch
-from sklearn.cluster import AffinityPropagation
+from sklearn.cluster import AffinityPropagation, KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
@@ -35,6 +35,8 @@ def find_ties(
     threshold: float = 0.9,
     similarity: str = "length",
     damping: float = 0.5,
+    n_groups: int | None = None,
+    slice_weight: Tensor | None = None,
 ) -> TieSpec:
     """Which slices of a weight to tie: the second stage of GrOWL.
 
@@ -47,7 +49,8 @@ def find_ties(
     method
         ``"affinity"``: affinity propagation, as published; n^2 numbers in memory, for up to a few thousand slices.
         ``"threshold"``: from the longest slice on, each joins the most similar leader, or becomes a leader; for
-        tens of thousands.
+        tens of thousands. ``"kmeans"``: exactly `n_groups` groups (fewer where fewer slices differ), whose means are
+        near their members; where the number of groups is given, not how alike they must be.
     preference
         For affinity: how readily a slice stands for itself, on the scale of the similarity. Higher gives more
         groups. Published: 0.6 for MNIST, 0.8 for VGG-16.
@@ -57,6 +60,11 @@ def find_ties(
         ``"length"``: S above. ``"cosine"``: the angle only.
     damping
         For affinity: where to begin, 0.5 <= damping < 1. Where messages swing and do not settle, more is tried.
+    n_groups
+        For kmeans: k >= 1.
+    slice_weight
+        For kmeans: (n,) numbers >= 0, what an error of each slice costs. The variance of input i is a good one:
+        moving w_i by d changes the layer's output by d x_i. A slice of weight 0 costs nothing, and is pruned.
 
     Returns
     -------
@@ -75,14 +83,21 @@ def find_ties(
     >>> find_ties(weight, dim=1, method="threshold").labels
     tensor([ 0,  0, -1,  1])
 
-    Method: Zhang, Wang, Figueiredo and Balzano (ICLR 2018), section 3.3; Frey and Dueck, Science 315 (2007).
+    Method: Zhang, Wang, Figueiredo and Balzano (ICLR 2018), section 3.3; Frey and Dueck, Science 315 (2007);
+    k-means: Lloyd, IEEE Trans. Information Theory 28(2) (1982), started by Arthur and Vassilvitskii (2007).
     Chapter: GrOWL in a network.
     """
     rows = _rows(weight, dim)
     if similarity not in ("length", "cosine"):
         raise ValueError(f'similarity must be "length" or "cosine", got {similarity!r}')
     norms = torch.linalg.vector_norm(rows, dim=1)
-    alive = norms.nonzero().flatten()
+    important = norms > 0
+    if method == "kmeans":
+        cost = _slice_weight(slice_weight, len(rows))
+        important &= cost > 0
+    elif n_groups is not None or slice_weight is not None:
+        raise ValueError(f'n_groups and slice_weight are for method="kmeans", and method is {method!r}')
+    alive = important.nonzero().flatten()
     labels = torch.full((len(rows),), selection.PRUNED)
     if len(alive):
         kept = rows[alive] / norms[alive, None] if similarity == "cosine" else rows[alive]
@@ -90,8 +105,10 @@ def find_ties(
             found = _affinity(kept, preference, damping)
         elif method == "threshold":
             found = _leaders(kept, threshold)
+        elif method == "kmeans":
+            found = _kmeans(kept, n_groups, cost[alive])
         else:
-            raise ValueError(f'method must be "affinity" or "threshold", got {method!r}')
+            raise ValueError(f'method must be "affinity", "threshold" or "kmeans", got {method!r}')
         labels[alive] = _in_order_of_appearance(found)
     return TieSpec(labels, dim)
 
@@ -178,6 +195,28 @@ def _lead_in_turn(rows: Tensor, squares: Tensor, enough: float) -> Tensor:
             labels[closer], best[closer] = count, row[closer]
             count += 1
     return torch.from_numpy(labels)
+
+
+def _slice_weight(slice_weight: Tensor | None, n: int) -> Tensor:
+    if slice_weight is None:
+        return torch.ones(n, dtype=torch.float64)
+    cost = check_tensor(slice_weight, "slice_weight").detach().cpu().double()
+    if cost.shape != (n,):
+        raise ValueError(f"slice_weight must have one number a slice, shape ({n},), got shape {tuple(cost.shape)}")
+    if not torch.isfinite(cost).all() or (cost < 0).any():
+        raise ValueError("slice_weight must be finite and not negative")
+    return cost
+
+
+def _kmeans(rows: Tensor, n_groups: int | None, cost: Tensor) -> Tensor:
+    """Lloyd's iterations from four starts, of which the best is kept."""
+    if isinstance(n_groups, bool) or not isinstance(n_groups, int) or n_groups < 1:
+        raise ValueError(f'n_groups must be a whole number >= 1 with method="kmeans", got {n_groups!r}')
+    different, place = np.unique(rows.double().numpy(), axis=0, return_inverse=True)
+    if len(different) <= n_groups:  # every slice in its own group; k-means would warn
+        return torch.from_numpy(place.reshape(-1))
+    model = KMeans(n_groups, n_init=4, random_state=0)
+    return torch.from_numpy(model.fit(rows.double().numpy(), sample_weight=cost.numpy()).labels_.astype(np.int64))
 
 
 def _in_order_of_appearance(labels: Tensor) -> Tensor:

@@ -102,6 +102,31 @@ def test_more_preference_more_groups():
     assert groups[0] < groups[1] < groups[2]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_kmeans_finds_planted_groups(dtype):
+    rows, labels = planted()
+    spec = find_ties(rows.to(dtype).T, dim=1, method="kmeans", n_groups=6)
+    assert spec.dim == 1
+    assert torch.equal(spec.labels, labels)
+    assert find_ties(rows.to(dtype).T, dim=1, method="kmeans", n_groups=6) == spec
+
+
+def test_kmeans_spends_its_groups_where_slices_matter():
+    weight = torch.tensor([[0.0, 1.0, 10.0, 14.0]]) + 1  # slices, dim=1
+    plain = find_ties(weight, dim=1, method="kmeans", n_groups=3)
+    assert plain.labels.tolist() == [0, 0, 1, 2]
+    weighed = find_ties(weight, dim=1, method="kmeans", n_groups=3, slice_weight=torch.tensor([100.0, 100, 1, 1]))
+    assert weighed.labels.tolist() == [0, 1, 2, 2]
+    ignored = find_ties(weight, dim=1, method="kmeans", n_groups=3, slice_weight=torch.tensor([1.0, 0, 1, 1]))
+    assert ignored.labels.tolist() == [0, -1, 1, 2]
+
+
+def test_kmeans_with_more_groups_than_slices_that_differ():
+    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0], [0.0, 0.0]])
+    assert find_ties(rows, dim=0, method="kmeans", n_groups=3).labels.tolist() == [0, 1, 0, -1]
+    assert find_ties(torch.zeros(3, 4), dim=1, method="kmeans", n_groups=3).labels.tolist() == [-1] * 4
+
+
 @pytest.mark.parametrize("method", ["affinity", "threshold"])
 def test_edges(method):
     assert find_ties(torch.zeros(3, 4), dim=1, method=method).labels.tolist() == [-1] * 4
@@ -122,7 +147,12 @@ def test_the_weight_is_not_changed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "kmeans"}, 'method must be "affinity" or "threshold"'),
+        ({"method": "ward"}, 'method must be "affinity", "threshold" or "kmeans"'),
+        ({"method": "kmeans"}, "n_groups must be a whole number >= 1"),
+        ({"method": "kmeans", "n_groups": 0}, "n_groups must be a whole number >= 1"),
+        ({"n_groups": 3}, 'n_groups and slice_weight are for method="kmeans"'),
+        ({"method": "kmeans", "n_groups": 2, "slice_weight": torch.ones(2)}, r"shape \(3,\), got shape \(2,\)"),
+        ({"method": "kmeans", "n_groups": 2, "slice_weight": -torch.ones(3)}, "finite and not negative"),
         ({"similarity": "l2"}, 'similarity must be "length" or "cosine"'),
         ({"preference": float("nan")}, "preference must be a finite number"),
         ({"preference": "median"}, "preference must be a finite number"),
