@@ -235,6 +235,19 @@ def test_the_outline_is_where_the_penalty_is_that_of_the_first_unit(name):
     assert outline[9, 0] == pytest.approx(outline[9, 1])
 
 
+def test_the_outline_may_reach_far_where_a_penalty_is_weak():
+    class Ellipse:
+        def value(self, weight):
+            return (weight.flatten() ** 2 * torch.tensor([1.0, 0.04])).sum()
+
+        def prox(self, weight, step_size):
+            return weight
+
+    outline = _balls.outline(Ellipse(), "ellipse")
+    assert outline[18] == pytest.approx([0, 5])
+    assert outline[0] == pytest.approx([1, 0])
+
+
 @pytest.mark.parametrize(
     ("start", "words"),
     [

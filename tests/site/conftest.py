@@ -1,5 +1,6 @@
 """A browser, and a page in it."""
 
+import contextlib
 import subprocess
 
 import pytest
@@ -29,9 +30,9 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def open_page(browser, address):
-    """Open a page; at the end, no request may have left the machine and no error stand in the console."""
+@contextlib.contextmanager
+def opener(browser, address):
+    """What opens pages; at the end, no request may have left the machine and no error stand in the console."""
     faults, contexts = [], []
 
     def open_one(page, mode="light", width=1280, **options):
@@ -51,3 +52,16 @@ def open_page(browser, address):
     for context in contexts:
         context.close()
     assert not faults, faults
+
+
+@pytest.fixture
+def open_page(browser, address):
+    with opener(browser, address) as open_one:
+        yield open_one
+
+
+@pytest.fixture(scope="module")
+def keep_open(browser, address):
+    """As `open_page`; what it opens stays open for the other tests of the file."""
+    with opener(browser, address) as open_one:
+        yield open_one
