@@ -1,0 +1,30 @@
+"""Measurements that take minutes: each job is an entry of a JSON file, and a job that is there is not run again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+
+def measure(path: Path, jobs: Mapping[str, Callable[[], Any]], *, fresh: bool = False, **about: Any) -> dict[str, Any]:
+    """Run the jobs that `path` does not hold yet, in order; keep each result as soon as it is there.
+
+    `about` (settings, say) is stored beside the results; stored results of other settings raise ValueError.
+    Entries of jobs that are not asked for any more are dropped. Returns name -> result.
+    """
+    stored = {} if fresh or not path.exists() else json.loads(path.read_text())
+    about = json.loads(json.dumps(about))
+    if stored and stored["about"] != about:
+        raise ValueError(f"{path} was measured with other settings ({stored['about']}, now {about}); --fresh starts anew")
+    results = {name: stored["results"][name] for name in jobs if name in stored.get("results", {})}
+    for name in tqdm([name for name in jobs if name not in results], unit="job"):
+        results[name] = jobs[name]()
+        ordered = {job: results[job] for job in jobs if job in results}
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps({"about": about, "results": ordered}, indent=1) + "\n")
+        unfinished.replace(path)
+    return results
