@@ -21,7 +21,7 @@ from tyinglib.regression import GrOWLRegressor, OWLRegressor
 from tyinglib.sharing import prox_tying, share, shared_parameters, tying_penalty, unshare
 from tyinglib.sharing_checks import Finding, check_sharing
 from tyinglib.stability import bootstrap_selection, selection_stability
-from tyinglib.tying import TieSpec, tie, tie_specs, untie
+from tyinglib.tying import TieSpec, mean_gradients, tie, tie_specs, untie
 from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "count_parameters",
     "find_ties",
     "load_tied",
+    "mean_gradients",
     "oscar_weights",
     "pld_weights",
     "prox_tying",

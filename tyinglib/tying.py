@@ -9,6 +9,8 @@ Tie first, then build the optimizer; wrap in DistributedDataParallel last.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -260,6 +262,60 @@ def tie_specs(model: nn.Module) -> dict[str, TieSpec]:
                 dotted = f"{prefix}.{name}" if prefix else name
                 specs[dotted] = TieSpec(found.labels, found.dim)
     return specs
+
+
+@contextmanager
+def mean_gradients(model: nn.Module) -> Iterator[None]:
+    """Inside the `with`, a group's gradient is the mean over its slices: every group steps as one slice would.
+
+    By itself it is the sum (S^T g), so at one learning rate a group of a hundred slices takes a step a hundred times
+    as long as a single slice, and may diverge. With plain SGD, the mean is what averaging the slices after the step
+    of an untied weight gives; no learning rate of Adam's makes a difference, for it ignores the scale.
+
+    Parameters
+    ----------
+    model
+        With ties in it, `tie_specs(model)`. They must not be undone before the end of the `with`.
+
+    Yields
+    ------
+    None
+        The gradients are scaled while the block runs, in every backward pass.
+
+    Raises
+    ------
+    ValueError
+        If nothing in the model is tied.
+
+    Examples
+    --------
+    >>> layer = tie(nn.Linear(4, 1, bias=False), "weight", TieSpec([0, 0, 0, 1], dim=1))
+    >>> with mean_gradients(layer):
+    ...     layer(torch.tensor([1.0, 2.0, 3.0, 4.0])).backward()
+    >>> layer.parametrizations.weight.original.grad
+    tensor([[2., 4.]])
+
+    Method: the rows of a group are averaged after each step in Zhang et al. (ICLR 2018), section 3.2. Chapter: GrOWL
+    in a network.
+    """
+    ties = [
+        (module.get_parameter(f"parametrizations.{name}.original"), tied)
+        for module in model.modules()
+        for name in getattr(module, "parametrizations", {})
+        if (tied := _tie_of(module, name)) is not None
+    ]
+    if not ties:
+        raise ValueError("no weight of the model is tied; tie one first: tie(layer, 'weight', spec)")
+    handles = []
+    for codebook, tied in ties:
+        sizes = selection.group_sizes(tied.labels).to(codebook)
+        share = 1 / (sizes if tied.dim is None else selection._along(sizes, tied.dim, codebook.ndim))
+        handles.append(codebook.register_hook(lambda grad, share=share: grad * share))  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _own_class(module: nn.Module) -> None:

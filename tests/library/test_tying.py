@@ -1,12 +1,13 @@
 """tie and untie: the contract with torch.nn modules, optimizers and state_dicts."""
 
+import contextlib
 import copy
 
 import pytest
 import torch
 from torch import nn
 
-from tyinglib import TieSpec, selection, tie, tie_specs, untie
+from tyinglib import TieSpec, mean_gradients, selection, tie, tie_specs, untie
 
 SPEC = TieSpec([0, 0, 1, -1], dim=1)
 
@@ -212,3 +213,31 @@ def test_a_deepcopy_is_tied_and_untied_on_its_own(layer, change, changed):
     assert tie_specs(other) == specs
     assert tie_specs(moved) != specs
     assert moved(x).shape == expected.shape
+
+
+@pytest.mark.parametrize(("labels", "dim"), [([0, 0, 1, -1], 1), ([0, 1, 0], 0), ([[0, 0, 1, 1]] * 3, None)])
+def test_a_step_with_mean_gradients_is_an_untied_step_averaged_after_it(layer, labels, dim):
+    spec, x = TieSpec(torch.tensor(labels), dim=dim), torch.randn(5, 4)
+    untied = untie(copy.deepcopy(tie(layer, "weight", spec)), "weight")
+    for module in (layer, untied):
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        with mean_gradients(module) if module is layer else contextlib.nullcontext():
+            module(x).square().sum().backward()
+        optimizer.step()
+    assert torch.allclose(layer.weight, selection.project(untied.weight, spec.labels, dim=dim))
+
+
+def test_after_mean_gradients_the_gradient_is_the_sum_again(layer):
+    tie(layer, "weight", SPEC)
+    codebook, grads = layer.parametrizations.weight.original, []
+    for context in (mean_gradients(layer), contextlib.nullcontext()):
+        codebook.grad = None
+        with context:
+            layer(torch.ones(1, 4)).sum().backward()
+        grads.append(codebook.grad)
+    assert torch.equal(grads[0] * torch.tensor([2.0, 1.0]), grads[1])
+
+
+def test_mean_gradients_needs_a_tie():
+    with pytest.raises(ValueError, match="no weight of the model is tied"), mean_gradients(nn.Linear(2, 2)):
+        pass
