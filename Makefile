@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-slow test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-sharing mutation clean
+.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-slow test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-growl-deeper benchmark-sharing mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -82,6 +82,9 @@ benchmark-zeros: $(VENV)/.installed ## measure what zeros buy in time (a minute)
 
 benchmark-growl: $(VENV)/.installed ## GrOWL on MNIST beside its baselines (hours; goes on where it stopped); DATA=folder SIZE=small FRESH=1
 	@$(BIN)/python benchmarks/growl_mnist.py $(if $(DATA),--data "$(DATA)") $(if $(SIZE),--size $(SIZE)) $(if $(FRESH),--fresh)
+
+benchmark-growl-deeper: $(VENV)/.installed ## GrOWL on two layers and on channels (half an hour; goes on where it stopped); DATA=folder of MNIST, FASHION=folder
+	@$(BIN)/python benchmarks/growl_deeper.py $(if $(DATA),--mnist "$(DATA)") $(if $(FASHION),--fashion "$(FASHION)") $(if $(FRESH),--fresh)
 
 benchmark-sharing: $(VENV)/.installed ## the longer runs of chapters 9 to 11 (they go on where they stopped); FRESH=1
 	@for part in benchmarks/sharing_*.py; do $(BIN)/python $$part $(if $(FRESH),--fresh) || exit 1; done
