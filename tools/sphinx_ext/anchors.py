@@ -12,26 +12,37 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.nodes import make_refnode
+
+logger = logging.getLogger(__name__)
 
 
-def refer(label: str, text: str, *, docname: str) -> pending_xref:
-    """A link to a label, with a text of its own; the build warns if there is no such label."""
-    reference = pending_xref(
-        "", refdomain="std", reftype="ref", reftarget=label, refexplicit=True, refwarn=True, refdoc=docname
-    )
-    reference += nodes.inline("", text, classes=["std", "std-ref"])
-    return reference
+class link_to(nodes.General, nodes.Inline, nodes.Element):
+    """A link to a label or a page. Unlike Sphinx's own, it keeps the markup of its words."""
 
 
-def refer_to_page(page: str, text: str, *, docname: str) -> pending_xref:
+def refer(label: str, *words: nodes.Node) -> link_to:
+    """A link to a label; the build warns if there is no such label."""
+    return link_to("", *words, label=label)
+
+
+def refer_to_page(docname: str, *words: nodes.Node) -> link_to:
     """A link to a page, given by its name as Sphinx knows it."""
-    reference = pending_xref(
-        "", refdomain="std", reftype="doc", reftarget=f"/{page}", refexplicit=True, refwarn=True, refdoc=docname
-    )
-    reference += nodes.inline("", text, classes=["doc"])
-    return reference
+    return link_to("", *words, page=docname)
+
+
+def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    labels = app.env.get_domain("std").anonlabels  # type: ignore[attr-defined]
+    for link in list(doctree.findall(link_to)):
+        page, anchor = (link["page"], "") if "page" in link else labels.get(link["label"], ("", ""))
+        if page not in app.env.found_docs:
+            logger.warning("nothing is called %s", link.get("label", page), location=docname)
+            link.replace_self(link.children)
+            continue
+        words = nodes.inline("", "", *link.children)
+        link.replace_self(make_refnode(app.builder, docname, page, anchor, words))
 
 
 def note_label(app: Sphinx, docname: str, label: str, anchor: str) -> None:
@@ -70,5 +81,7 @@ def add_anchors(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_node(link_to)
     app.connect("doctree-read", add_anchors)
+    app.connect("doctree-resolved", resolve)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,9 +1,9 @@
 """The landing page's pictures: the idea with six ties, and the map of the chapters, which can be clicked.
 
-    ```{idea}
-    ```
-    ```{chapter-map}
-    ```
+```{idea}
+```
+```{chapter-map}
+```
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 
-class drawing(nodes.General, nodes.Element):  # noqa: N801 (docutils' way)
+class drawing(nodes.General, nodes.Element):
     """HTML that is written when the address of the page is known."""
 
 

@@ -7,6 +7,7 @@
     {verdict}`15`                        the verdict of all chapters together, with a link to the statement
     {measured}`15`                       what was measured, in the chapter's words, with a link to the cell
     {measured}`15 in chapter 4`          the same, of one chapter
+    {finding}`15`                        the verdict, then what was measured
     {printed}`1: ratio ([0-9.]+), `      a piece of what a cell of chapter 1 printed, with a link to the cell
 
 So no other page holds a number of its own, and none can disagree with a chapter.
@@ -38,8 +39,12 @@ def badge(verdict: str) -> nodes.inline:
     return nodes.inline("", SHOWN.get(verdict, verdict), classes=["verdict", kind])
 
 
-def finding_link(finding: stored.Finding, text: str, docname: str) -> nodes.Node:
-    return refer(f"chapter-{finding.chapter}-statement-{finding.statement}", text, docname=docname)
+def cell_link(finding: stored.Finding, text: str) -> nodes.Node:
+    return refer(f"chapter-{finding.chapter}-statement-{finding.statement}", nodes.Text(text))
+
+
+def verdict_link(statement: int, findings: list[stored.Finding]) -> nodes.Node:
+    return refer(f"statement-{statement}", badge(stored.verdict_of(findings)))
 
 
 class LedgerDirective(FromChapters):
@@ -60,13 +65,11 @@ class LedgerDirective(FromChapters):
             block += head
             for finding in findings:
                 line = nodes.paragraph()
-                line += refer_to_page(
-                    chapters[finding.chapter].docname, f"Chapter {finding.chapter}", docname=page
-                )
+                line += refer_to_page(chapters[finding.chapter].docname, nodes.Text(f"Chapter {finding.chapter}"))
                 if len({f.verdict for f in findings}) > 1:
                     line += [nodes.Text(", "), badge(finding.verdict)]
                 line += [nodes.Text(": "), nodes.Text(finding.measured), nodes.Text(" ")]
-                line += finding_link(finding, "See the cell.", page)
+                line += cell_link(finding, "See the cell.")
                 block += line
             statements.append(block)
         return statements
@@ -86,7 +89,7 @@ class VerdictsDirective(FromChapters):
             links = nodes.paragraph()
             for number in numbers:
                 links += [nodes.Text(" ")] if len(links) else []
-                links += refer(f"statement-{number}", str(number), docname=self.env.docname)
+                links += refer(f"statement-{number}", nodes.Text(str(number)))
             if not numbers:
                 links += nodes.Text("none")
             term = nodes.term("", "", badge(verdict), nodes.Text(f" ({len(numbers)})"))
@@ -101,10 +104,7 @@ class VerdictRole(SphinxRole):
         number = int(self.text)
         if number not in STATEMENTS:
             return self.complain(f"there is no statement {number}")
-        verdict = stored.verdict_of(stored.findings_of(the_book(self.env), number))
-        link = refer(f"statement-{number}", "", docname=self.env.docname)
-        link[:] = [badge(verdict)]
-        return [link], []
+        return [verdict_link(number, stored.findings_of(the_book(self.env), number))], []
 
     def complain(self, text: str) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         logger.warning("%s: %s", self.name, text, location=self.get_location())
@@ -121,17 +121,14 @@ class MeasuredRole(VerdictRole):
         number, only = int(match[1]), int(match[2] or 0)
         book = the_book(self.env)
         findings = [f for f in stored.findings_of(book, number) if only in (0, f.chapter)]
-        if not findings:
-            if only in stored.chapters_of(book):
-                return self.complain(f"chapter {only} measured nothing about statement {number}")
-            link = refer(f"statement-{number}", f"statement {number}", docname=self.env.docname)
-            return [nodes.inline("", "", nodes.Text("(Not measured yet: "), link, nodes.Text(".)"))], []
+        if not findings and only in stored.chapters_of(book):
+            return self.complain(f"chapter {only} measured nothing about statement {number}")
         found: list[nodes.Node] = []
+        if self.name == "finding" or not findings:
+            found += [verdict_link(number, findings), nodes.Text(" ")]
         for finding in findings:
-            found += [nodes.Text(" ")] if found else []
-            quote = nodes.inline("", finding.measured, classes=["measured"])
-            link = finding_link(finding, f"chapter {finding.chapter}", self.env.docname)
-            found += [quote, nodes.Text(" ("), link, nodes.Text(")")]
+            found += [nodes.Text(f"“{finding.measured}” ("), cell_link(finding, f"chapter {finding.chapter}")]
+            found.append(nodes.Text(") " if finding is not findings[-1] else ")"))
         return found, []
 
 
@@ -153,7 +150,7 @@ class PrintedRole(VerdictRole):
         if len(found) != 1:
             return self.complain(f"chapter {number} prints {pattern!r} {len(found)} times, not once")
         value, cell = found[0]
-        return [refer(f"chapter-{chapter.number}-cell-{cell}", value, docname=self.env.docname)], []
+        return [refer(f"chapter-{chapter.number}-cell-{cell}", nodes.Text(value))], []
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -161,5 +158,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("verdicts", VerdictsDirective)
     app.add_role("verdict", VerdictRole())
     app.add_role("measured", MeasuredRole())
+    app.add_role("finding", MeasuredRole())
     app.add_role("printed", PrintedRole())
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,15 +1,15 @@
 """Lists made from the chapters: exercises, key points, what a teacher needs, and how the book checks itself.
 
-    ```{exercises}
-    ```              all exercises and questions, by chapter, with links
-    ```{key-points}
-    ```              every chapter's key points
-    ```{lessons}
-    4: A note for the teacher of chapter 4.
-    ```              for each chapter: time, what it needs, what readers will be able to do, wrong guesses to expect
-    ```{damages}
-    ```              in which ways the book is broken on purpose, and which check notices
-    {counted}`cells` how many there are: see COUNTS
+```{exercises}
+```              all exercises and questions, by chapter, with links
+```{key-points}
+```              every chapter's key points
+```{lessons}
+4: A note for the teacher of chapter 4.
+```              for each chapter: time, what it needs, what readers will be able to do, wrong guesses to expect
+```{damages}
+```              in which ways the book is broken on purpose, and which check notices
+{counted}`cells` how many there are: see COUNTS
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ByChapter(FromChapters):
         raise NotImplementedError
 
     def page(self, chapter: stored.Chapter, text: str) -> nodes.Node:
-        return refer_to_page(chapter.docname, text, docname=self.env.docname)
+        return refer_to_page(chapter.docname, nodes.Text(text))
 
     def items(self, lines: list[list[nodes.Node]]) -> nodes.bullet_list:
         return nodes.bullet_list(
@@ -94,24 +94,17 @@ class ByChapter(FromChapters):
     def labelled(self, label: str, *content: nodes.Node) -> nodes.paragraph:
         return nodes.paragraph("", "", nodes.strong("", f"{label} "), *content)
 
-    def linked_words(self, label: str, text: str) -> nodes.Node:
-        """A link to a label, whose words may hold mathematics."""
-        link = refer(label, "", docname=self.env.docname)
-        inner = nodes.inline("", "", *self.inline(text), classes=["std", "std-ref"])
-        link[:] = [inner]
-        return link
-
 
 class Exercises(ByChapter):
     """All exercises, and how many questions are asked on the way."""
 
     def about(self, chapter: stored.Chapter) -> list[nodes.Node]:
-        exercises = [[self.linked_words(e.label, e.title)] for e in chapter.exercises]
+        exercises = [[refer(e.label, *self.inline(e.title))] for e in chapter.exercises]
         questions: list[nodes.Node] = [nodes.Text("Predict before you run: ")]
         for question in chapter.questions:
             questions += [nodes.Text(", ")] if question.number > 1 else []
             label = f"chapter-{chapter.number}-question-{question.number}"
-            questions.append(refer(label, f"question {question.number}", docname=self.env.docname))
+            questions.append(refer(label, nodes.Text(f"question {question.number}")))
         return [self.items([*exercises, [*questions, nodes.Text(".")]])]
 
 
@@ -149,7 +142,7 @@ class Lessons(ByChapter):
         wrong = []
         for question in chapter.questions:
             label = f"chapter-{chapter.number}-question-{question.number}"
-            link = refer(label, f"Question {question.number}", docname=self.env.docname)
+            link = refer(label, nodes.Text(f"Question {question.number}"))
             guesses = "; ".join(f"“{a.text.rstrip('.')}”" for a in question.answers if not a.right)
             wrong.append([link, nodes.Text(": "), *self.inline(guesses)])
         return [*found, self.items(wrong)]
@@ -171,7 +164,8 @@ class Damages(FromChapters):
 def load(path: Path) -> Any:
     """A Python file as a module, without leaving compiled files about."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module, write = importlib.util.module_from_spec(spec), sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     try:

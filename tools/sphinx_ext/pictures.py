@@ -89,9 +89,8 @@ def grid(values: Sequence[Sequence[int | None]], x: float, y: float, step: float
 
 def box(value: int, x: float, y: float, width: float, height: float) -> str:
     """A layer, with the mark of the value that it holds."""
-    return (
-        f'<rect class="layer l{value}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="4"/>'
-        + mark(value, x + width / 2, y + height / 2, 6)
+    return f'<rect class="layer l{value}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="4"/>' + mark(
+        value, x + width / 2, y + height / 2, 6
     )
 
 
@@ -170,15 +169,16 @@ def plain(words: str) -> str:
     return re.sub(r"[$*`\\]", "", words)
 
 
-def chapter_box(chapter: Chapter, link: str, x: float, y: float, width: float) -> tuple[str, float]:
-    """A linked box with number, title and question; and its height."""
-    room = int((width - 20) / 7.1)
-    title = textwrap.wrap(f"{chapter.number}  {plain(chapter.title)}", room)
-    question = textwrap.wrap(plain(chapter.question), int((width - 20) / 6.6))
+def chapter_box(
+    chapter: Chapter, link: str, x: float, y: float, width: float, shown: Iterable[int] = (1,)
+) -> tuple[str, float]:
+    """A linked box with number, title, question and the needs that no line shows; and its height."""
+    title = textwrap.wrap(f"{chapter.number}. {plain(chapter.title)}", int((width - 16) / 8.6))
+    question = textwrap.wrap(plain(chapter.question), int((width - 16) / 7.2))
     lines = [(line, "title") for line in title] + [(line, "question") for line in question]
-    others = [number for number in chapter.required if number not in (1, chapter.number - 1)]
+    others = sorted(set(chapter.required) - set(shown))
     if others:
-        lines.append(("needs " + " and ".join(map(str, others)), "needs"))
+        lines.append(("also needs " + " and ".join(map(str, others)), "needs"))
     height = 16 + 18 * len(lines)
     words = "".join(text(x + 10, y + 21 + 18 * i, line, kind) for i, (line, kind) in enumerate(lines))
     frame = f'<rect class="chapter" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="5"/>'
@@ -193,22 +193,27 @@ def column(part: Part, links: dict[int, str], x: float, y: float, width: float, 
         body.append(text(x + 20, y + 15 + 18 * i, line, "part"))
     y += 18 * len(lines) + 10
     end = y
+    above = None
     for chapter in part.chapters:
         if chapter.number == 1:
             continue
-        drawn, height = chapter_box(chapter, links[chapter.number], x + 20, y, width - 20)
-        middle = y + 20
-        body += [arrow(rail, middle, x + 19, middle), drawn]
-        if chapter.number - 1 in chapter.required and chapter.number > 2 and chapter is not part.chapters[0]:
+        drawn, height = chapter_box(chapter, links[chapter.number], x + 20, y, width - 20, (1, above or 1))
+        body.append(drawn)
+        if above in chapter.required:
             body.append(f'<path class="line" d="M{x + 50:g},{y - gap:g} v{gap - 2} m-4,-5 l4,5 l4,-5"/>')
-        end, y = middle, y + height + gap
+        if above not in chapter.required or 1 in chapter.required:
+            body.append(arrow(rail, y + 20, x + 19, y + 20))
+            end = y + 20
+        above, y = chapter.number, y + height + gap
     body.insert(0, f'<path class="line" d="M{rail:g},{top:g} L{rail:g},{end:g}"/>')
     return body, y - gap
 
 
 def chapter_map(parts: Sequence[Part], links: dict[int, str], *, columns: int, width: float) -> str:
-    """The chapters as boxes that lead to them. What hangs on the rail needs chapter 1; an arrow from box to box says
-    that the upper one comes first."""
+    """The chapters as boxes that lead to them.
+
+    What hangs on the rail needs chapter 1; an arrow from box to box says that the upper one comes first.
+    """
     first = parts[0].chapters[0]
     drawn, height = chapter_box(first, links[first.number], 1, 1, width - 2)
     body, top = [drawn], 1 + height
@@ -217,18 +222,16 @@ def chapter_map(parts: Sequence[Part], links: dict[int, str], *, columns: int, w
         for part in parts:
             part_body, end = column(part, links, 0, y, width - 1, top)
             body += part_body
-            top, y = top, end + 20
+            y = end + 20
         end = y - 20
     else:
         wide = (width - gap * (columns - 1)) / columns
         ends = []
-        rails = [i * (wide + gap) + 8 for i in range(len(parts))]
         for i, part in enumerate(parts):
             part_body, end = column(part, links, i * (wide + gap), y + 2, wide, top)
             body += part_body
             ends.append(end)
         end = max(ends)
-        assert rails[-1] < width
     title = "The chapters and what they need"
     return (
         f'<svg class="drawn map" viewBox="0 0 {width:g} {end + 4:g}" style="max-width:{width:g}px" role="group" '

@@ -123,7 +123,12 @@ def read_questions(text: str) -> tuple[Question, ...]:
 
 
 def read_findings(cells: list[dict[str, Any]], path: Path) -> tuple[Finding, ...]:
-    ledgers = [output["data"][LEDGER] for cell in cells for output in cell.get("outputs", []) if LEDGER in output.get("data", {})]
+    ledgers = [
+        output["data"][LEDGER]
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if LEDGER in output.get("data", {})
+    ]
     if len(ledgers) != 1:
         raise ValueError(f"{path.name}: one cell must show the chapter's ledger, found {len(ledgers)}; run the chapter")
     ledger = ledgers[0]
