@@ -47,7 +47,8 @@ BLOCK = re.compile(
 
 def blocks(text: str) -> Iterator[str]:
     """The blocks of a markdown cell."""
-    yield from (match[0].strip() for match in BLOCK.finditer(text) if match[0].strip())
+    without_labels = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.M)
+    yield from (match[0].strip() for match in BLOCK.finditer(without_labels))
 
 
 def titles(notebook: NotebookNode) -> dict[str, str]:
@@ -135,6 +136,7 @@ def export(notebook: NotebookNode, title: str) -> str:
     """Slides as HTML, which looks for reveal.js and katex/ beside it."""
     config = Config()
     config.SlidesExporter.reveal_url_prefix = "reveal.js"
+    config.SlidesExporter.reveal_theme = "white"
     config.SlidesExporter.template_name = "slides_template"
     config.SlidesExporter.extra_template_basedirs = [str(ROOT / "tools")]
     config.TagRemovePreprocessor.enabled = True

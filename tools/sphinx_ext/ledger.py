@@ -26,6 +26,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
+from tyinglib import notebook
 from tyinglib.notebook import STATEMENTS, VERDICTS, Ledger
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class LedgerDirective(FromChapters):
 
     def run(self) -> list[nodes.Node]:
         book, page = self.book, self.env.docname
+        self.env.note_dependency(str(notebook.__file__))
         chapters = stored.chapters_of(book)
         statements = []
         for number, text in STATEMENTS.items():

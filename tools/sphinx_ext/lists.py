@@ -100,12 +100,12 @@ class Exercises(ByChapter):
 
     def about(self, chapter: stored.Chapter) -> list[nodes.Node]:
         exercises = [[refer(e.label, *self.inline(e.title))] for e in chapter.exercises]
-        questions: list[nodes.Node] = [nodes.Text("Predict before you run: ")]
+        questions: list[nodes.Node] = [nodes.Text("Before you run: ")]
         for question in chapter.questions:
             questions += [nodes.Text(", ")] if question.number > 1 else []
             label = f"chapter-{chapter.number}-question-{question.number}"
             questions.append(refer(label, nodes.Text(f"question {question.number}")))
-        return [self.items([*exercises, [*questions, nodes.Text(".")]])]
+        return [self.items(exercises), nodes.paragraph("", "", *questions, nodes.Text("."))]
 
 
 class KeyPoints(ByChapter):
@@ -126,19 +126,19 @@ class Lessons(ByChapter):
         found: list[nodes.Node] = [
             nodes.paragraph("", "", self.page(chapter, chapter.question)),
             self.labelled(
-                "Time.",
+                "Time:",
                 nodes.Text(
                     f"Reading takes {chapter.reading}, running {chapter.running}. "
                     f"{len(chapter.questions)} questions to vote on, {len(chapter.exercises)} exercises."
                 ),
             ),
-            self.labelled("Needs.", *needs),
-            self.labelled("Afterwards they can"),
+            self.labelled("Needs:", *needs),
+            self.labelled("Afterwards they can:"),
             self.items([self.inline(goal) for goal in chapter.goals]),
         ]
         if note := notes.get(str(chapter.number)):
-            found.append(self.labelled("In class.", *self.inline(note)))
-        found.append(self.labelled("Guesses to expect, and to take seriously"))
+            found.append(self.labelled("In class:", *self.inline(note)))
+        found.append(self.labelled("Guesses to expect, and to take seriously:"))
         wrong = []
         for question in chapter.questions:
             label = f"chapter-{chapter.number}-question-{question.number}"
