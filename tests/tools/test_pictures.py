@@ -60,7 +60,7 @@ def test_the_map_links_every_chapter_and_keeps_words_inside(columns, width):
     for box in boxes:
         frame = box.find("rect").attrib
         x, y, wide, high = (float(frame[name]) for name in ("x", "y", "width", "height"))
-        assert 0 <= x
+        assert x >= 0
         assert x + wide <= width
         places.append((x, y, wide, high))
         for words in box.iter("text"):

@@ -58,9 +58,7 @@ def test_a_chapter_says_all_that_the_lists_want(path):
     assert chapter.key_points in text
     assert len(chapter.exercises) == text.count(":::{exercise}") >= 3
     assert len(chapter.questions) == text.count('<div class="predict">') >= 2
-    assert sum(len(q.answers) for q in chapter.questions) == text.count("<summary>") - text.count(
-        "<details class"
-    )
+    assert sum(len(q.answers) for q in chapter.questions) == text.count("<summary>") - text.count("<details class")
     assert all(number < chapter.number for number in chapter.required)
 
 
