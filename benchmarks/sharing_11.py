@@ -25,6 +25,7 @@ from tyinglib.language import LanguageModel, encode, fit, perplexity, vocabulary
 RESULTS = Path(__file__).with_name("results") / "sharing_11.json"
 WORDS, LITTLE, LR, SEEDS = 2000, 60_000, 0.006, range(3)
 STEPS, UPTRAINING = 600, 40
+SHORT = {"steps": 400, "batch": 8}  # of the runs on layers and heads
 WATCH = (25, 50, 100, 200, 300, 400, 500, 600)
 ALL_PARTS = ("norm1", "attention", "norm2", "feed_forward")
 EMBEDDINGS: dict[str, dict[str, Any]] = {
@@ -48,7 +49,9 @@ def texts() -> dict[str, Tensor]:
     return {part: encode(text, numbers) for part, text in parts.items()}
 
 
-def trained(text: dict[str, Tensor], train: Tensor, settings: dict[str, Any], seed: int) -> dict[str, Any]:
+def trained(
+    text: dict[str, Tensor], train: Tensor, settings: dict[str, Any], seed: int, *, steps: int = STEPS, batch: int = 16
+) -> dict[str, Any]:
     """Validation perplexity on the way; test perplexity once, of the weights that validation chose."""
     torch.manual_seed(seed)
     model = LanguageModel(WORDS, **settings)
@@ -60,12 +63,13 @@ def trained(text: dict[str, Tensor], train: Tensor, settings: dict[str, Any], se
         if curve[-1] == min(curve):
             best.update(copy.deepcopy(model.state_dict()))
 
-    fit(model, train, steps=STEPS, lr=LR, seed=seed, watch=watch, watch_at=WATCH)
+    at = [step for step in WATCH if step <= steps]
+    fit(model, train, steps=steps, lr=LR, batch=batch, seed=seed, watch=watch, watch_at=at)
     on_train = perplexity(model, train[: len(text["validation"])])
     model.load_state_dict(best)
     return {
         "parameters": count_parameters(model).unique,
-        "steps": WATCH,
+        "steps": at,
         "validation": _short(curve),
         "train, last": round(on_train, 2),
         "test, chosen": round(perplexity(model, text["test"]), 2),
@@ -78,7 +82,7 @@ def heads(text: dict[str, Tensor], seed: int) -> dict[str, Any]:
     for kv_heads in (1, 2, 4):
         torch.manual_seed(seed)
         model = LanguageModel(WORDS, tied=True, kv_heads=kv_heads)
-        fit(model, text["train"], steps=STEPS, lr=LR, seed=seed)
+        fit(model, text["train"], lr=LR, seed=seed, **SHORT)
         before = perplexity(model, text["validation"])
         result["trained"][str(kv_heads)] = round(before, 2)
         result["more"][str(kv_heads)] = _uptrained(copy.deepcopy(model), text, seed)
@@ -94,7 +98,7 @@ def heads(text: dict[str, Tensor], seed: int) -> dict[str, Any]:
 
 
 def _uptrained(model: LanguageModel, text: dict[str, Tensor], seed: int) -> float:
-    fit(model, text["train"], steps=UPTRAINING, lr=LR / 6, seed=1000 + seed)
+    fit(model, text["train"], steps=UPTRAINING, batch=SHORT["batch"], lr=LR / 6, seed=1000 + seed)
     return round(perplexity(model, text["validation"]), 2)
 
 
@@ -110,20 +114,23 @@ def main() -> None:
     torch.set_num_threads(1)
     text = texts()
     little, train = text["train"][:LITTLE], text["train"]
-    jobs = {
-        f"embeddings, {size}: {name}, {seed}": partial(trained, text, part, settings, seed)
-        for size, part, names in (("little", little, EMBEDDINGS), ("all", train, ("untied", "tied")))
-        for seed in SEEDS
-        for name, settings in EMBEDDINGS.items()
-        if name in names
-    }
-    jobs |= {f"heads, {seed}": partial(heads, text, seed) for seed in SEEDS}
-    jobs |= {
-        f"layers: {name}, {seed}": partial(trained, text, train, {"tied": True} | settings, seed)
+
+    def embeddings(size: str, part: Tensor, *names: str) -> dict[str, partial[Any]]:
+        return {
+            f"embeddings, {size}: {name}, {seed}": partial(trained, text, part, EMBEDDINGS[name], seed)
+            for seed in SEEDS
+            for name in names
+        }
+
+    layers = {
+        f"layers: {name}, {seed}": partial(trained, text, train, {"tied": True} | settings, seed, **SHORT)
         for seed in SEEDS
         for name, settings in LAYERS.items()
     }
-    about = {"words": WORDS, "little": LITTLE, "all": len(train), "lr": LR, "steps": STEPS, "uptraining": UPTRAINING}
+    jobs = embeddings("little", little, *EMBEDDINGS) | {f"heads, {seed}": partial(heads, text, seed) for seed in SEEDS}
+    jobs |= layers | embeddings("all", train, "untied", "tied")
+    about = {"words": WORDS, "little": LITTLE, "all": len(train), "lr": LR, "steps": STEPS}
+    about |= {"layers and heads": SHORT, "uptraining": UPTRAINING}
     measure(RESULTS, jobs, fresh=fresh, **about)
 
 
