@@ -25,7 +25,8 @@ from tyinglib.language import LanguageModel, encode, fit, perplexity, vocabulary
 RESULTS = Path(__file__).with_name("results") / "sharing_11.json"
 WORDS, LITTLE, LR, SEEDS = 2000, 60_000, 0.006, range(3)
 STEPS, UPTRAINING = 600, 40
-SHORT = {"steps": 400, "batch": 8}  # of the runs on layers and heads
+SMALL = {"words": 1000, "width": 32, "length": 32}  # all runs but those on little text
+SMALL_STEPS = 400  # on layers and heads
 WATCH = (25, 50, 100, 200, 300, 400, 500, 600)
 ALL_PARTS = ("norm1", "attention", "norm2", "feed_forward")
 EMBEDDINGS: dict[str, dict[str, Any]] = {
@@ -42,19 +43,19 @@ LAYERS: dict[str, dict[str, Any]] = {
 }
 
 
-def texts() -> dict[str, Tensor]:
-    """The plays in numbers of words; the vocabulary is the training text's."""
+def texts(size: int = WORDS) -> dict[str, Tensor]:
+    """The plays in numbers of words; the vocabulary is the training text's `size` most frequent words."""
     parts = {part: words(text) for part, text in plays()._asdict().items()}
-    numbers = vocabulary(parts["train"], WORDS)
+    numbers = vocabulary(parts["train"], size)
     return {part: encode(text, numbers) for part, text in parts.items()}
 
 
 def trained(
-    text: dict[str, Tensor], train: Tensor, settings: dict[str, Any], seed: int, *, steps: int = STEPS, batch: int = 16
+    text: dict[str, Tensor], train: Tensor, settings: dict[str, Any], seed: int, *, steps: int = STEPS
 ) -> dict[str, Any]:
     """Validation perplexity on the way; test perplexity once, of the weights that validation chose."""
     torch.manual_seed(seed)
-    model = LanguageModel(WORDS, **settings)
+    model = LanguageModel(**({"words": WORDS} | settings))
     curve: list[float] = []
     best: dict[str, Tensor] = {}
 
@@ -64,7 +65,7 @@ def trained(
             best.update(copy.deepcopy(model.state_dict()))
 
     at = [step for step in WATCH if step <= steps]
-    fit(model, train, steps=steps, lr=LR, batch=batch, seed=seed, watch=watch, watch_at=at)
+    fit(model, train, steps=steps, lr=LR, seed=seed, watch=watch, watch_at=at)
     on_train = perplexity(model, train[: len(text["validation"])])
     model.load_state_dict(best)
     return {
@@ -81,8 +82,8 @@ def heads(text: dict[str, Tensor], seed: int) -> dict[str, Any]:
     result: dict[str, Any] = {"trained": {}, "more": {}, "converted": {}}
     for kv_heads in (1, 2, 4):
         torch.manual_seed(seed)
-        model = LanguageModel(WORDS, tied=True, kv_heads=kv_heads)
-        fit(model, text["train"], lr=LR, seed=seed, **SHORT)
+        model = LanguageModel(**SMALL, tied=True, kv_heads=kv_heads)
+        fit(model, text["train"], steps=SMALL_STEPS, lr=LR, seed=seed)
         before = perplexity(model, text["validation"])
         result["trained"][str(kv_heads)] = round(before, 2)
         result["more"][str(kv_heads)] = _uptrained(copy.deepcopy(model), text, seed)
@@ -98,7 +99,7 @@ def heads(text: dict[str, Tensor], seed: int) -> dict[str, Any]:
 
 
 def _uptrained(model: LanguageModel, text: dict[str, Tensor], seed: int) -> float:
-    fit(model, text["train"], steps=UPTRAINING, batch=SHORT["batch"], lr=LR / 6, seed=1000 + seed)
+    fit(model, text["train"], steps=UPTRAINING, lr=LR / 6, seed=1000 + seed)
     return round(perplexity(model, text["validation"]), 2)
 
 
@@ -112,25 +113,24 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="measure all again")
     fresh = parser.parse_args().fresh
     torch.set_num_threads(1)
-    text = texts()
-    little, train = text["train"][:LITTLE], text["train"]
-
-    def embeddings(size: str, part: Tensor, *names: str) -> dict[str, partial[Any]]:
-        return {
-            f"embeddings, {size}: {name}, {seed}": partial(trained, text, part, EMBEDDINGS[name], seed)
-            for seed in SEEDS
-            for name in names
-        }
-
-    layers = {
-        f"layers: {name}, {seed}": partial(trained, text, train, {"tied": True} | settings, seed, **SHORT)
+    text, small = texts(), texts(SMALL["words"])
+    little, train = text["train"][:LITTLE], small["train"]
+    jobs: dict[str, partial[Any]] = {}
+    jobs |= {
+        f"layers: {name}, {seed}": partial(
+            trained, small, small["train"], SMALL | {"tied": True} | settings, seed, steps=SMALL_STEPS
+        )
         for seed in SEEDS
         for name, settings in LAYERS.items()
     }
-    jobs = embeddings("little", little, *EMBEDDINGS) | {f"heads, {seed}": partial(heads, text, seed) for seed in SEEDS}
-    jobs |= layers | embeddings("all", train, "untied", "tied")
+    jobs |= {f"heads, {seed}": partial(heads, small, seed) for seed in SEEDS}
+    for seed in SEEDS:
+        for name, settings in EMBEDDINGS.items():
+            jobs[f"embeddings, little: {name}, {seed}"] = partial(trained, text, little, settings, seed)
+            if name != "tied, wider":
+                jobs[f"embeddings, all: {name}, {seed}"] = partial(trained, small, train, SMALL | settings, seed)
     about = {"words": WORDS, "little": LITTLE, "all": len(train), "lr": LR, "steps": STEPS}
-    about |= {"layers and heads": SHORT, "uptraining": UPTRAINING}
+    about |= {"small": SMALL, "small steps": SMALL_STEPS, "uptraining": UPTRAINING}
     measure(RESULTS, jobs, fresh=fresh, **about)
 
 

@@ -1,4 +1,4 @@
-"""The small language model: what is shared is one Parameter, no position sees the future, and the cache changes nothing."""
+"""The small language model: what is shared is one Parameter, nothing sees the future, the cache changes nothing."""
 
 import math
 
