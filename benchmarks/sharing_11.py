@@ -24,9 +24,9 @@ from tyinglib.language import LanguageModel, encode, fit, perplexity, vocabulary
 
 RESULTS = Path(__file__).with_name("results") / "sharing_11.json"
 WORDS, LITTLE, LR, SEEDS = 2000, 60_000, 0.006, range(3)
-STEPS, UPTRAINING = 600, 40
+STEPS, UPTRAINING = 600, 20
 SMALL = {"words": 1000, "width": 32, "length": 32}  # all runs but those on little text
-SMALL_STEPS = 400  # on layers and heads
+LAYER_STEPS, HEAD_STEPS = 400, 200
 WATCH = (25, 50, 100, 200, 300, 400, 500, 600)
 ALL_PARTS = ("norm1", "attention", "norm2", "feed_forward")
 EMBEDDINGS: dict[str, dict[str, Any]] = {
@@ -51,7 +51,7 @@ def texts(size: int = WORDS) -> dict[str, Tensor]:
 
 
 def trained(
-    text: dict[str, Tensor], train: Tensor, settings: dict[str, Any], seed: int, *, steps: int = STEPS
+    text: dict[str, Tensor], train: Tensor, settings: dict[str, Any], seed: int, watch_at: Sequence[int] = WATCH
 ) -> dict[str, Any]:
     """Validation perplexity on the way; test perplexity once, of the weights that validation chose."""
     torch.manual_seed(seed)
@@ -64,29 +64,27 @@ def trained(
         if curve[-1] == min(curve):
             best.update(copy.deepcopy(model.state_dict()))
 
-    at = [step for step in WATCH if step <= steps]
-    fit(model, train, steps=steps, lr=LR, seed=seed, watch=watch, watch_at=at)
-    on_train = perplexity(model, train[: len(text["validation"])])
+    fit(model, train, steps=watch_at[-1], lr=LR, seed=seed, watch=watch, watch_at=watch_at)
     model.load_state_dict(best)
     return {
         "parameters": count_parameters(model).unique,
-        "steps": at,
+        "steps": watch_at,
         "validation": _short(curve),
-        "train, last": round(on_train, 2),
         "test, chosen": round(perplexity(model, text["test"]), 2),
     }
 
 
 def heads(text: dict[str, Tensor], seed: int) -> dict[str, Any]:
     """Models with fewer key and value heads: trained so, and made from a trained one, before and after more steps."""
-    result: dict[str, Any] = {"trained": {}, "more": {}, "converted": {}}
+    part = len(text["validation"]) // 4  # each perplexity takes as long as many steps
+    text = text | {"validation": text["validation"][:part]}
+    result: dict[str, Any] = {"trained": {}, "converted": {}}
     for kv_heads in (1, 2, 4):
         torch.manual_seed(seed)
         model = LanguageModel(**SMALL, tied=True, kv_heads=kv_heads)
-        fit(model, text["train"], steps=SMALL_STEPS, lr=LR, seed=seed)
-        before = perplexity(model, text["validation"])
-        result["trained"][str(kv_heads)] = round(before, 2)
-        result["more"][str(kv_heads)] = _uptrained(copy.deepcopy(model), text, seed)
+        fit(model, text["train"], steps=HEAD_STEPS, lr=LR, seed=seed)
+        result["trained"][str(kv_heads)] = round(perplexity(model, text["validation"]), 2)
+    result["more"] = _uptrained(copy.deepcopy(model), text, seed)
     for kv_heads in (2, 1):
         for how in WAYS:
             torch.manual_seed(seed)
@@ -115,22 +113,26 @@ def main() -> None:
     torch.set_num_threads(1)
     text, small = texts(), texts(SMALL["words"])
     little, train = text["train"][:LITTLE], small["train"]
-    jobs: dict[str, partial[Any]] = {}
+    jobs: dict[str, partial[Any]] = {f"heads, {seed}": partial(heads, small, seed) for seed in SEEDS}
+    for seed in SEEDS:
+        for name, settings in EMBEDDINGS.items():
+            if name != "tied, wider":
+                once = partial(trained, small, train, SMALL | settings, seed, WATCH[:5])
+                jobs[f"embeddings, all: {name}, {seed}"] = once
     jobs |= {
         f"layers: {name}, {seed}": partial(
-            trained, small, small["train"], SMALL | {"tied": True} | settings, seed, steps=SMALL_STEPS
+            trained, small, train, SMALL | {"tied": True} | settings, seed, (LAYER_STEPS,)
         )
         for seed in SEEDS
         for name, settings in LAYERS.items()
     }
-    jobs |= {f"heads, {seed}": partial(heads, small, seed) for seed in SEEDS}
-    for seed in SEEDS:
-        for name, settings in EMBEDDINGS.items():
-            jobs[f"embeddings, little: {name}, {seed}"] = partial(trained, text, little, settings, seed)
-            if name != "tied, wider":
-                jobs[f"embeddings, all: {name}, {seed}"] = partial(trained, small, train, SMALL | settings, seed)
+    jobs |= {
+        f"embeddings, little: {name}, {seed}": partial(trained, text, little, settings, seed)
+        for seed in SEEDS
+        for name, settings in EMBEDDINGS.items()
+    }
     about = {"words": WORDS, "little": LITTLE, "all": len(train), "lr": LR, "steps": STEPS}
-    about |= {"small": SMALL, "small steps": SMALL_STEPS, "uptraining": UPTRAINING}
+    about |= {"small": SMALL, "layer steps": LAYER_STEPS, "head steps": HEAD_STEPS, "uptraining": UPTRAINING}
     measure(RESULTS, jobs, fresh=fresh, **about)
 
 
