@@ -61,7 +61,7 @@ class Attention(nn.Module):
         x
             (N, T, width).
         past
-            Keys and values of earlier positions, (N, kv_heads, earlier, width of a head) each.
+            Keys and values of earlier positions, each of shape (N, kv_heads, earlier, size): size is width / heads.
 
         Returns
         -------

@@ -70,7 +70,7 @@ def encode(words: Sequence[str], numbers: dict[str, int]) -> Tensor:
     Returns
     -------
     Tensor
-        (len(words),) of dtype int64; 0 where a word has no number.
+        (n,) of dtype int64, one number a word; 0 where a word has none.
 
     Examples
     --------
