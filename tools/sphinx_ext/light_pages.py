@@ -37,15 +37,18 @@ def arrange(app: Sphinx, pagename: str, templatename: str, context: dict[str, An
         if UNWANTED.search(text) or text in seen:
             continue
         seen.add(text)
-        # the search page's own scripts are not deferred, and need these
-        if getattr(script, "filename", None) and pagename != "search":
+        if getattr(script, "filename", None):
             attributes.pop("async", None)
-            attributes["defer"] = "defer"
+            if pagename == "search":  # its own scripts are not deferred, and need the others
+                attributes.pop("defer", None)
+            else:
+                attributes["defer"] = "defer"
         kept.append(script)
     context["script_files"] = kept
     context["css_files"] = [sheet for sheet in context.get("css_files", []) if "thebe" not in str(sheet)]
     if "body" in context:
         body = SAME_ID.sub("", THEBE_SETTINGS.sub("", context["body"]))
+        body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")  # its words are its name
         context["body"] = PICTURE.sub(r"\1.webp", body)
 
 
@@ -111,6 +114,10 @@ def pack(app: Sphinx, error: Exception | None) -> None:
     for path in [*(site / "_static").rglob("*.map"), site / "_static" / "scripts" / "fontawesome.js"]:
         path.unlink(missing_ok=True)
     shutil.rmtree(site / "_static" / "vendor", ignore_errors=True)  # fonts of icons: book.css draws those we use
+    search = site / "_static" / "searchtools.js"  # its excerpts would show each formula three times
+    listed = '[".headerlink", "script", "style"]'
+    text = search.read_text(encoding="utf-8")
+    search.write_text(text.replace(listed, listed[:-1] + ', "annotation", ".katex-html"]'), encoding="utf-8")
     words = used_words(site)
     for name in PURGED:
         path = site / "_static" / name

@@ -20,6 +20,7 @@ from sphinxcontrib import katex
 
 # Of the version that sphinxcontrib-katex typesets with: style sheet and markup must agree.
 KATEX = {r"package/dist/katex\.min\.css": "katex/katex.min.css", r"package/dist/(fonts/[\w-]+\.woff2)": r"katex/\1"}
+SERIF_PACKAGE = "@fontsource/source-serif-4@5.3.1"
 SERIF = {r"package/files/(source-serif-4-latin-(?:400|600)-(?:normal|italic)\.woff2)": r"fonts/\1"}
 OTHER_FORMATS = re.compile(rb',url\([^)]*\) format\("(woff|truetype)"\)')
 
@@ -29,7 +30,7 @@ def find_assets(app: Sphinx, _config: Any) -> None:
     # A formula that KaTeX cannot read must fail the build, not be drawn in red.
     katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
     try:
-        folders = [npm_files(f"katex@{katex.katex_version}", KATEX), npm_files("@fontsource/source-serif-4@5.3.1", SERIF)]
+        folders = [npm_files(f"katex@{katex.katex_version}", KATEX), npm_files(SERIF_PACKAGE, SERIF)]
     except FetchError as error:
         raise ExtensionError(str(error)) from error
     app.config.html_static_path += map(str, folders)

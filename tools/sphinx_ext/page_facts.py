@@ -88,7 +88,10 @@ def write_pages(app: Sphinx, error: Exception | None) -> None:
     sitemap = site / "sitemap.xml"
     sitemap.unlink(missing_ok=True)
     if address:
-        lines = ['<?xml version="1.0" encoding="utf-8"?>', '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">']
+        lines = [
+            '<?xml version="1.0" encoding="utf-8"?>',
+            '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">',
+        ]
         for name in sorted(app.env.found_docs):
             day = app.config.page_dates.get(str(app.env.doc2path(name, base=False)))
             changed = f"<lastmod>{day}</lastmod>" if day else ""
