@@ -78,8 +78,8 @@ def whole(pages: dict[str, int]) -> str:
     version = re.search(r'__version__ = "(.*?)"', (ROOT / "tyinglib" / "__init__.py").read_text(encoding="utf-8"))
     paper = (ROOT / "tools" / "paper.css").read_text(encoding="utf-8")
     logo = (ROOT / "book/_static/logo.svg").read_text(encoding="utf-8")
-    return f"""<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8"><title>Shared Weights</title>{styles}
-<link rel="stylesheet" href="_static/interactive.css"><style>{paper}</style>
+    return f"""<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8"><title>Shared Weights</title>
+{styles}<link rel="stylesheet" href="_static/interactive.css"><style>{paper}</style>
 <main class="bd-main"><div class="bd-content"><div class="bd-article-container"><article class="bd-article">
 <div class="title-page">{logo}<p class="name">Shared Weights</p><p>Parameter sharing and tying, measured.</p>
 <p>Version {version[1] if version else ""}. Code: MIT licence. Text and figures: CC BY 4.0.</p></div>

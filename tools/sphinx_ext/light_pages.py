@@ -111,7 +111,8 @@ def pack(app: Sphinx, error: Exception | None) -> None:
         picture.save(packed, "webp", lossless=True, method=4)
         path.with_suffix(".webp").write_bytes(packed.getvalue())
         path.unlink()
-    for path in [*(site / "_static").rglob("*.map"), site / "_static" / "scripts" / "fontawesome.js"]:
+    static = site / "_static"
+    for path in [*static.rglob("*.map"), static / "scripts" / "fontawesome.js", *static.glob("sphinx-thebe.*")]:
         path.unlink(missing_ok=True)
     shutil.rmtree(site / "_static" / "vendor", ignore_errors=True)  # fonts of icons: book.css draws those we use
     search = site / "_static" / "searchtools.js"  # its excerpts would show each formula three times
