@@ -14,6 +14,7 @@ class Pages(http.server.SimpleHTTPRequestHandler):
     """As a host of pages does, it answers with 404.html where there is no page."""
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Send the book's page for 404, and what is usual for all else."""
         if code != 404 or not (SITE / "404.html").exists():
             super().send_error(code, message, explain)
             return
