@@ -25,6 +25,11 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FOOTER = """<div style="width: 100%; text-align: center; font: 8pt sans-serif; color: #444">
 <span class="pageNumber"></span></div>"""
 
+# writes page numbers into the contents
+NUMBER = """pages => document.querySelectorAll('.contents a').forEach(a => {
+    a.nextElementSibling.textContent = pages[a.hash.slice(1)] ?? '';
+})"""
+
 
 def order() -> list[tuple[str, list[str]]]:
     """Parts and the names of their pages, as _toc.yml has them; the landing page first, in a part without name."""
@@ -62,8 +67,8 @@ def title_of(name: str) -> str:
     return heading[1] if heading else name
 
 
-def whole(pages: dict[str, int]) -> str:
-    """The book as one page; `pages` says where chapters begin, as far as that is known."""
+def whole() -> str:
+    """The book as one page; the contents leave room for page numbers."""
     parts, names = order(), {name for _, names in order() for name in names}
     sheets = re.findall(r'<link[^>]*rel="stylesheet"[^>]*>', (SITE / "book/intro.html").read_text(encoding="utf-8"))
     styles = "\n".join(sheets).replace("../_static/", "_static/")
@@ -71,8 +76,7 @@ def whole(pages: dict[str, int]) -> str:
     for caption, chapters in parts:
         contents += [f'<li class="part">{caption}</li>'] if caption else []
         for name in chapters:
-            number = pages.get(place(name), "")
-            contents.append(f'<li><a href="#{place(name)}">{title_of(name)}</a><span>{number}</span></li>')
+            contents.append(f'<li><a href="#{place(name)}">{title_of(name)}</a><span>000</span></li>')
             part = f'<p class="part">{caption}</p>' if caption and name == chapters[0] else ""
             body.append(f'<div class="sheet" id="{place(name)}">{part}{article(name, names)}</div>')
     version = re.search(r'__version__ = "(.*?)"', (ROOT / "tyinglib" / "__init__.py").read_text(encoding="utf-8"))
@@ -108,14 +112,13 @@ def main() -> int:
         print("==> a PDF needs a Chromium: install Debian's `chromium`, or set CHROMIUM to a browser's path")
         return 1
     print("==> printing the book", flush=True)
-    pages: dict[str, int] = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS)
         tab = browser.new_page()
         try:
+            PAGE.write_text(whole(), encoding="utf-8")
+            tab.goto(PAGE.as_uri(), wait_until="networkidle")
             for _ in range(2):
-                PAGE.write_text(whole(pages), encoding="utf-8")
-                tab.goto(PAGE.as_uri(), wait_until="networkidle")
                 tab.pdf(
                     path=PDF,
                     format="A4",
@@ -126,7 +129,7 @@ def main() -> int:
                     outline=True,
                     tagged=True,
                 )
-                pages = beginnings()
+                tab.evaluate(NUMBER, beginnings())
         finally:
             browser.close()
             PAGE.unlink(missing_ok=True)

@@ -4,10 +4,12 @@ page uses, and pictures are packed tighter without losing a pixel.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,18 +101,27 @@ def _names(selector: str) -> Iterable[str]:
         yield name.replace("\\", "")
 
 
-def pack(app: Sphinx, error: Exception | None) -> None:
-    if error is not None or app.builder.format != "html":
-        return
-    site = Path(app.outdir)
-    for path in (site / "_images").glob("*.png"):
+def pack_picture(path: Path) -> None:
+    """The same pixels in a smaller file; what was packed is kept for the next build."""
+    kept = path.parents[2] / ".pictures" / f"{hashlib.sha256(path.read_bytes()).hexdigest()}.webp"
+    if not kept.exists():
         picture = Image.open(path)
         if picture.mode == "RGBA" and picture.getextrema()[3][0] == 255:
             picture = picture.convert("RGB")
         packed = io.BytesIO()
         picture.save(packed, "webp", lossless=True, method=4)
-        path.with_suffix(".webp").write_bytes(packed.getvalue())
-        path.unlink()
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(packed.getvalue())
+    shutil.copyfile(kept, path.with_suffix(".webp"))
+    path.unlink()
+
+
+def pack(app: Sphinx, error: Exception | None) -> None:
+    if error is not None or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(pack_picture, (site / "_images").glob("*.png")))
     static = site / "_static"
     for path in [*static.rglob("*.map"), static / "scripts" / "fontawesome.js", *static.glob("sphinx-thebe.*")]:
         path.unlink(missing_ok=True)
