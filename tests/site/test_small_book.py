@@ -11,7 +11,7 @@ import pytest
 from browsing import ROOT
 
 ADDRESSES = {"REPOSITORY": "https://github.com/OWNER/NAME"}
-TOC = "format: jb-book\nroot: book/intro\nchapters: [{file: book/one}]\n"
+TOC = "format: jb-book\nroot: book/intro\nparts: [{caption: Part, chapters: [{file: book/one}]}]\n"
 
 
 def build(folder, baseurl="", **environment):
