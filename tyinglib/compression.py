@@ -25,10 +25,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from tyinglib import _sharded, selection
 from tyinglib.tying import TieSpec, tie, tie_specs
 
 FORMAT = "tyinglib-tied"
 VERSION = "1"
+GATHERED = "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     ----------
     model
         Any module. Ties (`tyinglib.tie`) and one Parameter used at several places are seen;
-        equal values are not: they are free to differ at the next step.
+        equal values are not: they are free to differ at the next step. Of a model that is sharded over processes
+        all of it is counted, and all processes must call.
 
     Returns
     -------
@@ -96,12 +99,12 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     """
     total = nonzero = unique = 0
     seen: set[int] = set()
-    tied = {_original(name): (name, spec) for name, spec in tie_specs(model).items()}
+    tied = {_original(name): spec for name, spec in tie_specs(model).items()}
     for key, parameter in model.named_parameters(remove_duplicate=False):
-        used: Tensor = parameter.detach()
+        used = _sharded.whole(parameter.detach())
         free = int(torch.count_nonzero(used))
         if key in tied:
-            used = _attribute(model, tied[key][0]).detach()
+            used = selection._expand(used, tied[key].labels.to(used.device), tied[key].dim)
         total += used.numel()
         nonzero += int(torch.count_nonzero(used))
         if id(parameter) not in seen:
@@ -166,7 +169,7 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
     Raises
     ------
     ValueError
-        If the state holds something that is not a tensor. Nothing is written.
+        If the state holds something that is not a tensor, or is sharded over processes. Nothing is written.
     OSError
         If the file cannot be written. What stood at `path` before still stands there.
 
@@ -184,6 +187,8 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
     """
     specs = tie_specs(model)
     tensors, aliases = _distinct(model, specs)
+    for key, value in tensors.items():
+        _sharded.refuse_sharded(value, repr(key), f"load {GATHERED} into a plain model that is tied alike, and save that")
     ties = {}
     for name, spec in specs.items():
         packed, described = _pack(spec)
@@ -222,7 +227,7 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     ------
     ValueError
         If the file is cut short, altered, not written by `save_tied`, or does not fit the model in
-        names, shapes, dtypes, ties or sharing. The model is left as it was.
+        names, shapes, dtypes, ties or sharing; or if the model is sharded over processes. The model is left as it was.
     OSError
         If the file cannot be read.
 
@@ -270,12 +275,6 @@ def _original(name: str) -> str:
 def _labels_key(name: str) -> str:
     prefix, _, weight = name.rpartition(".")
     return f"{prefix}.parametrizations.{weight}.0.labels".lstrip(".")
-
-
-def _attribute(model: nn.Module, name: str) -> Tensor:
-    prefix, _, weight = name.rpartition(".")
-    value: Tensor = getattr(model.get_submodule(prefix), weight)
-    return value
 
 
 def _distinct(model: nn.Module, specs: dict[str, TieSpec]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -389,6 +388,8 @@ def _check_fit(
     path: Path,
 ) -> None:
     """Compare everything before anything is changed."""
+    for key, value in model.named_parameters():
+        _sharded.refuse_sharded(value, repr(key), "load first, then fully_shard")
     present = tie_specs(model)
     extra = sorted(present.keys() - specs.keys())
     if extra:
