@@ -216,7 +216,8 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         The same architecture, untied, or tied in the same way. Parameters that the saved model used at
         several places must be shared here too.
     path
-        The file. No code in it is run.
+        The file. No code in it is run; a file larger than this model can need is not read, and no shape that it
+        claims is believed before it was compared with the model's.
 
     Returns
     -------
@@ -245,12 +246,19 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     Chapter: One idea.
     """
     path = Path(path)
-    tensors, metadata = _read(path)
+    room = _sizes(model)
+    tensors, metadata = _read(path, limit=_largest_file(model))
     try:
         described: dict[str, dict[str, Any]] = json.loads(metadata["ties"])
         aliases: dict[str, str] = json.loads(metadata["aliases"])
-        specs = {name: _unpack(tensors.pop(_labels_key(name)), tied) for name, tied in described.items()}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        if not all(isinstance(text, str) for pair in aliases.items() for text in pair):
+            raise TypeError(f"aliases must be names, got {str(aliases)[:80]}")
+        specs = {}
+        for name, tied in described.items():
+            if name not in room:
+                raise ValueError(f"{path} ties {name!r}, which the model does not have")
+            specs[name] = _unpack(tensors.pop(_labels_key(name)), tied, room[name])
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged: its ties cannot be read ({error!r})") from error
     _check_fit(model, tensors, specs, aliases, path)
     present = tie_specs(model)
@@ -270,6 +278,21 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
 def _original(name: str) -> str:
     prefix, _, weight = name.rpartition(".")
     return f"{prefix}.parametrizations.{weight}.original".lstrip(".")
+
+
+def _sizes(model: nn.Module) -> dict[str, int]:
+    """How many numbers each weight has as it is used, by the names that `tie` knows."""
+    specs = {_original(name): (name, spec) for name, spec in tie_specs(model).items()}
+    sizes = {}
+    for key, value in model.named_parameters(remove_duplicate=False):
+        shape = list(value.shape)
+        name, spec = specs.get(key, (key, None))
+        if spec is not None and spec.dim is None:
+            shape = list(spec.labels.shape)
+        elif spec is not None and spec.dim is not None:
+            shape[spec.dim] = len(spec.labels)
+        sizes[name] = math.prod(shape)
+    return sizes
 
 
 def _labels_key(name: str) -> str:
@@ -316,10 +339,14 @@ def _pack(spec: TieSpec) -> tuple[Tensor, dict[str, Any]]:
     return packed, {"shape": list(spec.labels.shape), "dim": spec.dim, "bits": width, "shift": shift}
 
 
-def _unpack(packed: Tensor, described: dict[str, Any]) -> TieSpec:
+def _unpack(packed: Tensor, described: dict[str, Any], room: int) -> TieSpec:
+    """The labels; `room`, the size of the weight, is the most that there can be, whatever the file claims."""
     shape, width, shift = described["shape"], described["bits"], described["shift"]
+    numbers = [*shape, width, shift]
+    if not all(type(number) is int and 0 <= number <= room for number in numbers) or width > 62 or shift > 1:
+        raise ValueError(f"the labels of a tie are damaged: shape, bits, shift are {str(numbers)[:80]}")
     count = math.prod(shape)
-    if packed.dtype != torch.uint8 or packed.numel() != -(-count * width // 8):
+    if packed.dtype != torch.uint8 or count > room or packed.numel() != -(-count * width // 8):
         raise ValueError(f"the labels of a tie are damaged: {packed.numel()} bytes for {count} labels")
     bits = np.unpackbits(packed.numpy(), count=count * width).reshape(count, width)
     labels = bits.astype(np.int64) @ (1 << np.arange(width, dtype=np.int64)) - shift
@@ -341,12 +368,29 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    data = path.read_bytes()
+HEADER = 1 << 20  # bytes that a header may have for a small model
+NAMED = 1 << 12  # and more for every name in its state
+
+
+def _largest_file(model: nn.Module) -> int:
+    """More than any file of this model has: its state in the widest numbers, every label as a number of its own."""
+    state = [value for value in model.state_dict(keep_vars=True).values() if isinstance(value, Tensor)]
+    values = sum(NAMED + max(value.nbytes, 8 * value.numel()) for value in state)
+    return HEADER + values + sum(8 * size for size in _sizes(model).values())
+
+
+def _read(path: Path, limit: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"{path} has {size} bytes, more than this model can need ({limit}); it is of another one")
+        data = file.read(limit + 1)
+    if len(data) > limit:  # it grew, or is no plain file
+        raise ValueError(f"{path} has more bytes than this model can need ({limit}); it is of another one")
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no safetensors file, or was cut short ({error}); save the model again") from error
     metadata = header.get("__metadata__", {})
     if metadata.get("format") != FORMAT:

@@ -487,7 +487,8 @@ def _fitting(penalty: OWL | GrOWL, n: int) -> Tensor | Array:
 
 
 def _largest(values: Tensor) -> float:
-    return float(_sharded.whole(values.max())) if values.numel() else 0.0
+    values = _sharded.whole(values)  # a part may be empty, and nothing has no largest entry
+    return float(values.max()) if values.numel() else 0.0
 
 
 def _ratio(size: float, strength: float) -> float:
