@@ -188,7 +188,9 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
     specs = tie_specs(model)
     tensors, aliases = _distinct(model, specs)
     for key, value in tensors.items():
-        _sharded.refuse_sharded(value, repr(key), f"load {GATHERED} into a plain model that is tied alike, and save that")
+        _sharded.refuse_sharded(
+            value, repr(key), f"load {GATHERED} into a plain model that is tied alike, and save that"
+        )
     ties = {}
     for name, spec in specs.items():
         packed, described = _pack(spec)
@@ -432,8 +434,8 @@ def _check_fit(
     path: Path,
 ) -> None:
     """Compare everything before anything is changed."""
-    for key, value in model.named_parameters():
-        _sharded.refuse_sharded(value, repr(key), "load first, then fully_shard")
+    for key, parameter in model.named_parameters():
+        _sharded.refuse_sharded(parameter, repr(key), "load first, then fully_shard")
     present = tie_specs(model)
     extra = sorted(present.keys() - specs.keys())
     if extra:

@@ -117,7 +117,9 @@ def unshare(target: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
     mine = _by_name(target)
     found = [mine[name] for name in _expand_names(mine, names)]
     for parameter in found:
-        _sharded.refuse_sharded(parameter, f"a parameter of shape {tuple(parameter.shape)}", "unshare before fully_shard")
+        _sharded.refuse_sharded(
+            parameter, f"a parameter of shape {tuple(parameter.shape)}", "unshare before fully_shard"
+        )
     copies = {id(p): nn.Parameter(p.detach().clone(), requires_grad=p.requires_grad) for p in found}
     _replace(target, copies)
     return [copies[id(parameter)] for parameter in found]

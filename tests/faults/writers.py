@@ -171,7 +171,11 @@ def read_only(folder: Path) -> dict[str, object]:
         _, status = os.waitpid(forked(work), 0)
         code = os.waitstatus_to_exitcode(status)
         beside = len(list(closed.iterdir())) - 1
-        return {"error": errno.errorcode.get(code, code), "old file": value_of(closed / "file") == 1.0, "left beside it": beside}
+        return {
+            "error": errno.errorcode.get(code, code),
+            "old file": value_of(closed / "file") == 1.0,
+            "left beside it": beside,
+        }
     finally:
         closed.chmod(0o755)
 

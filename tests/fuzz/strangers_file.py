@@ -1,4 +1,4 @@
-"""One input for load_tied made of bytes, and what must be true of it: refused with a ValueError, or loaded; no third way.
+"""One input for load_tied, made of bytes, and what must be true: refused with a ValueError or loaded, no third way.
 
 The first byte chooses how the rest is read: as a file; as the text about ties and other names, in a file that is
 right otherwise; as the text of a whole header; or as changes, byte by byte, of a good file. The hash is made right

@@ -1,4 +1,4 @@
-"""Files from strangers: whatever the bytes, load_tied refuses with a ValueError or loads; no code runs, no memory goes."""
+"""Files from strangers: load_tied refuses with a ValueError or loads; no code runs, no memory is taken on a claim."""
 
 import json
 import os
@@ -25,14 +25,14 @@ def damaged(draw):
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(1, max(1, len(data) - 1)))
         size = draw(st.integers(0, 8))
-        new = draw(st.binary(max_size=4) | st.sampled_from([b"1", b"-", b"null", b"1e9", b"[[", b"{}", b'"', b"99999999999"]))
+        new = draw(
+            st.binary(max_size=4) | st.sampled_from([b"1", b"-", b"null", b"1e9", b"[[", b"{}", b'"', b"99999999999"])
+        )
         data[at : at + size] = new
     return bytes(data)
 
 
-@settings(
-    max_examples=RUNS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=RUNS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(damaged() | st.binary(max_size=200))
 @example(b"\1" + b"[" * 100_000 + b"\n{}")
 @example(b"\1{}\n[]")

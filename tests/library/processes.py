@@ -11,7 +11,12 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
@@ -161,7 +166,9 @@ def prox_of_parts(size: int) -> list[dict[str, Any]]:
             broken[-1, -1] = float("nan")  # with shards, one process has it and the others do not
             broken = distribute_tensor(broken, mesh, placements)
             moving = part.clone().requires_grad_()
-            (slope,) = torch.autograd.grad(penalty.value(moving) + penalty.prox(moving, 0.7).full_tensor().sum(), moving)
+            (slope,) = torch.autograd.grad(
+                penalty.value(moving) + penalty.prox(moving, 0.7).full_tensor().sum(), moving
+            )
             still = whole.clone().requires_grad_()
             (expected,) = torch.autograd.grad(penalty.value(still) + penalty.prox(still, 0.7).sum(), still)
             found.append(

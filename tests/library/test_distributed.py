@@ -47,7 +47,7 @@ def test_training_is_what_one_process_does(group, alone, how, hidden):
 
 
 def test_prox_of_parts(group):
-    """Sharded in any way, a prox is that of the whole, and stays sharded so; NaN is named everywhere, also where it is not."""
+    """Sharded in any way, a prox is that of the whole, and stays sharded so; NaN is named by every process."""
     for one in group[0]:
         for case in one["prox"]:
             name = case["name"]
@@ -64,7 +64,9 @@ def test_norms_travel_not_weights(group):
     found, _ = group
     sent = {case["name"]: case["sent"] for case in found[0]["prox"]}
     for name, count in sent.items():
-        messages = 2 if name.startswith("ElasticNet") else 1  # its two steps ask one after the other whether all is finite
+        messages = (
+            2 if name.startswith("ElasticNet") else 1
+        )  # its two steps ask one after the other whether all is finite
         assert count == messages * name.count("Shard("), name
 
 
