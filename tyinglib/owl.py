@@ -236,35 +236,6 @@ def slice_norms(weight: Tensor, dim: int) -> Tensor:
     return _sharded.whole(norms)
 
 
-def scale_slices(weight: Tensor, factor: Tensor, dim: int) -> Tensor:
-    """Slice j of the weight times factor[j]; a sharded weight stays where it is.
-
-    Parameters
-    ----------
-    weight
-        As in `slice_norms`.
-    factor
-        (n,).
-    dim
-        As in `slice_norms`.
-
-    Returns
-    -------
-    Tensor
-        Of the weight's shape, dtype and device.
-
-    Examples
-    --------
-    >>> scale_slices(torch.ones(2, 2), torch.tensor([3.0, 0.0]), 1)
-    tensor([[3., 0.],
-            [3., 0.]])
-
-    Chapter: Norm penalties.
-    """
-    along = _sharded.spread(selection._along(factor, dim, weight.ndim), weight)
-    return (wide(weight) * along).to(weight.dtype)
-
-
 # The same for weights that were checked before: a penalty is applied at every step.
 
 
@@ -288,4 +259,10 @@ def _prox_growl(weight: Tensor, weights: Tensor | Array, dim: int, step_size: fl
     norms = slice_norms(check_tensor(weight, "weight"), dim)
     shrunk = _prox_owl(norms, weights, step_size, False)
     factor = shrunk / torch.where(norms > 0, norms, torch.ones_like(norms))
-    return scale_slices(weight, factor, dim)
+    return _scale_slices(weight, factor, dim)
+
+
+def _scale_slices(weight: Tensor, factor: Tensor, dim: int) -> Tensor:
+    """Slice j of the weight times factor[j]; a sharded weight stays where it is."""
+    along = _sharded.spread(selection._along(factor, dim, weight.ndim), weight)
+    return (wide(weight) * along).to(weight.dtype)

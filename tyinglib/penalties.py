@@ -27,7 +27,7 @@ from torch import Tensor
 from tyinglib import _sharded, owl
 from tyinglib._checks import Array, check_dim, check_step_size, check_strength, check_tensor, check_weights
 from tyinglib._owl_prox import wide
-from tyinglib.owl import growl_norm, owl_dual_norm, owl_norm, scale_slices, slice_norms
+from tyinglib.owl import growl_norm, owl_dual_norm, owl_norm, slice_norms
 
 
 @runtime_checkable
@@ -152,7 +152,7 @@ def group_soft_threshold(weight: Tensor, threshold: float, *, dim: int = 1) -> T
     norms = slice_norms(_check_finite(weight), dim)
     shorter = (norms - check_strength("threshold", threshold)).clamp(min=0)
     factor = shorter / torch.where(norms > 0, norms, torch.ones_like(norms))
-    return scale_slices(weight, factor, dim)
+    return owl._scale_slices(weight, factor, dim)
 
 
 def prox_l2(weight: Tensor, strength: float) -> Tensor:

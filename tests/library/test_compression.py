@@ -218,7 +218,7 @@ def edit_ties(edit):
         (edit_ties(lambda ties: ties["0.weight"].update(bits=-1)), "damaged"),
         (edit_ties(lambda ties: ties["0.weight"].update(shape=[10**12])), "labels of a tie are damaged"),
         (edit_ties(lambda ties: ties["0.weight"].update(shape="x")), "damaged"),
-        (edit_ties(lambda ties: ties["0.weight"].update(shift=99)), "labels must be"),
+        (edit_ties(lambda ties: ties["0.weight"].update(shift=99)), "labels of a tie are damaged"),
         (edit_ties(lambda ties: ties["0.weight"].update(dim=7)), "does not fit its shape"),
         (edit_ties(lambda ties: ties["0.weight"].update(dim="x")), "integer or None"),
         (edit_ties(lambda ties: ties.pop("3.weight")), "too many"),
