@@ -157,8 +157,7 @@ def run(sets: dict[str, Splits], plan: Plan, path: Path, *, fresh: bool = False)
     """Choose on validation images, then report on the test images."""
 
     def job(phase: str, network: str, method: str, strength: float, seed: int) -> Callable[[], dict[str, Any]]:
-        fit, held = parts(sets[network], phase)
-        return lambda: two_stages(network, method, strength, fit, held, plan, seed)
+        return lambda: two_stages(network, method, strength, *parts(sets[network], phase), plan, seed)
 
     choose = {
         f"choose | {network} | {method} | {strength}": job("choose", network, method, strength, 0)
@@ -168,10 +167,10 @@ def run(sets: dict[str, Splits], plan: Plan, path: Path, *, fresh: bool = False)
     }
     results = measure(path, choose, fresh=fresh, plan=asdict(plan))
     report = {}
-    for network, _ in plan.strengths:
-        for method in ("none", "group lasso", "GrOWL"):
-            strength = 0.0 if method == "none" else chosen(results, network, method, plan)
-            for seed in range(plan.seeds):
+    for seed in range(plan.seeds):
+        for network, _ in plan.strengths:
+            for method in ("none", "group lasso", "GrOWL"):
+                strength = 0.0 if method == "none" else chosen(results, network, method, plan)
                 name = f"report | {network} | {method} | {strength} | {seed}"
                 report[name] = job("report", network, method, strength, seed)
     return measure(path, {**choose, **report}, plan=asdict(plan))
