@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "tuning_size": 400,
     "seeds": (0, 1, 2, 3, 4),
     "garment_steps": 150,
-    "signal_steps": 500,
+    "signal_steps": 400,
 }
 
 

@@ -1,9 +1,13 @@
 """Chapter 9 again, with other seeds: the verdicts must stand."""
 
+from functools import partial
+
 import pytest
 import torch
 from chapter_cells import load
 from torch import nn
+
+from tyinglib.datasets import mnist1d
 
 pytestmark = pytest.mark.slow
 SEEDS = range(200, 203)
@@ -31,3 +35,29 @@ def test_statement_17_equivariance_is_exact_without_stride_or_border_and_for_no_
     for name in ("convolution, stride 2", "convolution, then pooling"):
         assert errors[name][0] > 0.2
         assert errors[name][1] < 1e-12
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_statement_2_a_convolution_with_a_dense_end_is_not_invariant_and_a_maximum_over_places_is(chapter, seed):
+    convolution, pooled = (chapter["shift_scores"](kind, seed) for kind in ("convolution", "pooled"))
+    assert convolution[0] > 60
+    assert convolution[3] < convolution[0] - 30
+    assert pooled[2] == pooled[0] > 45
+    assert pooled[3] > convolution[3] + 15
+
+
+@pytest.mark.parametrize("order", ["in order", "shuffled"])
+def test_statement_19_sharing_is_quicker_in_order_and_slower_shuffled(chapter, order):
+    torch.set_default_dtype(torch.float32)
+    data = mnist1d(shuffled=order == "shuffled")
+    last = {}
+    for kind in ("local", "convolution"):
+        rate = chapter["stored"][f"signals {order}, {kind}"]["lr"]
+        curves = []
+        for seed in SEEDS:
+            model = chapter["signal_network"](kind, seed)
+            watch = partial(chapter["notebook"].accuracy, data=data.validation)
+            curves.append(chapter["fit"](model, data.train, seed, 300, rate, batch=100, watch=watch))
+        last[kind] = torch.tensor(curves).mean(0)
+    better = last["convolution"] > last["local"]
+    assert better[4:].all() if order == "in order" else not better[4:].any()
