@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve lab notebooks test lint test-library test-notebooks test-site test-slow test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-sharing mutation clean
+.PHONY: help install book serve lab slides notebooks test lint test-library test-notebooks test-site test-slow test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-sharing mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -34,6 +34,9 @@ serve: book ## read the book at a local address
 
 lab: $(VENV)/.installed ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab book
+
+slides: $(VENV)/.installed ## chapters as slides in _build/slides: all, or CHAPTER=01
+	@$(BIN)/python tools/make_slides.py $(CHAPTER)
 
 notebooks: $(VENV)/.installed ## re-run chapters in place: all, or CHAPTER=01; FRESH=1 stores new timings too
 	@$(BIN)/python tools/run_notebooks.py $(if $(FRESH),--fresh) $(CHAPTER)

@@ -19,7 +19,7 @@ def measure(path: Path, jobs: Mapping[str, Callable[[], Any]], *, fresh: bool = 
     stored = {} if fresh or not path.exists() else json.loads(path.read_text())
     about = json.loads(json.dumps(about))
     if stored and stored["about"] != about:
-        raise ValueError(f"{path} was measured with other settings ({stored['about']}, now {about}); --fresh starts anew")
+        raise ValueError(f"{path} was measured with other settings, {stored['about']}: --fresh starts anew")
     results = {name: stored["results"][name] for name in jobs if name in stored.get("results", {})}
     for name in tqdm([name for name in jobs if name not in results], unit="job"):
         results[name] = jobs[name]()

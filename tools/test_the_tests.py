@@ -101,6 +101,20 @@ DAMAGES = [
         "prop-maens",
     ),
     (
+        "a quotation that no cell prints any more",
+        edit_text("book/questions.md", "tied, sums first", "tied, sums last"),
+        "make book",
+        BOOK,
+        "sums last",
+    ),
+    (
+        "a number typed into a page without cells",
+        edit_text("book/takeaways.md", "Equal is not tied.", "Equal is not tied, 9 times out of 12."),
+        "rules for chapters",
+        RULES,
+        "takeaways.md",
+    ),
+    (
         "a sign changed in the library",
         edit_text("tyinglib/selection.py", "return (sums / sizes)", "return (-sums / sizes)"),
         "tests of the library",

