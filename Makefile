@@ -1,7 +1,7 @@
 # Everything runs in .venv, which is made and filled when a target needs it. `make help` lists the targets.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 SITE := _build/html
 # Kernels and tests take sums in one order: one thread, unless the caller sets another number.
 export OMP_NUM_THREADS ?= 1
@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve pdf lab slides notebooks notebooks-zip test lint test-library test-notebooks test-site test-slow test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-sharing mutation clean
+.PHONY: help install book serve pdf lab slides notebooks notebooks-zip test lint test-library test-notebooks test-site test-slow test-faults fuzz test-matrix new-chapter release-check test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-sharing benchmark-distributed mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -58,7 +58,7 @@ lint: $(VENV)/.installed ## style and types
 
 test-library: $(VENV)/.installed ## tyinglib: tests and the examples in its docstrings
 	@echo "==> the library, its docstrings, and the tools"
-	@MPLBACKEND=agg $(BIN)/python -m pytest -q tests/library tests/tools tyinglib --doctest-modules --cov=tyinglib --cov-fail-under=95 --cov-report=term:skip-covered
+	@MPLBACKEND=agg $(BIN)/python -m pytest -q tests/library tests/tools tests/fuzz tests/faults tyinglib --doctest-modules --cov=tyinglib --cov-fail-under=95 --cov-report=term:skip-covered
 
 test-notebooks: $(VENV)/.installed ## run every cell again and compare its output; hold chapters to their rules
 	@echo "==> the rules for chapters"
@@ -73,6 +73,27 @@ test-site: book browser ## the built pages, in a real browser
 test-slow: $(VENV)/.installed ## the chapters' headline comparisons again, with other seeds (minutes)
 	@echo "==> other seeds, the same verdicts"
 	@$(BIN)/python -m pytest -q -m slow tests/slow
+
+test-faults: $(VENV)/.installed ## kill writers 200 times, fill the disk, write at once: files stay whole (a minute)
+	@$(BIN)/python tests/faults/writers.py 200 | tee benchmarks/results/faults.json
+
+fuzz: $(VENV)/.installed ## 100,000 strange files for load_tied, and as many inputs for each prox (half an hour)
+	@$(BIN)/python -m pip install --disable-pip-version-check -q atheris==3.0.0
+	@$(BIN)/python tests/fuzz/explore.py 100000 benchmarks/results/fuzz.json
+	@FUZZ=100000 $(BIN)/python -m pytest -q tests/fuzz/test_prox.py
+
+test-matrix: $(VENV)/.installed ## every chapter in many settings, compared strictly (hours; goes on where it stopped); SETTING= CHAPTER= FRESH=1
+	@$(BIN)/python tools/test_matrix.py --setting "$(SETTING)" --chapter "$(CHAPTER)" $(if $(FRESH),--fresh)
+
+new-chapter: $(VENV)/.installed ## a chapter to fill in: NUMBER=12 NAME=my-question TITLE="My question"
+	@$(BIN)/python tools/new_chapter.py $(NUMBER) $(NAME) $(if $(TITLE),--title "$(TITLE)")
+
+release-check: $(VENV)/.installed ## build wheel and archive, try the wheel in an empty environment (minutes); INDEX=url for torch
+	@$(BIN)/python -m pip install --disable-pip-version-check -q build==1.6.1
+	@$(BIN)/python tools/check_release.py $(if $(INDEX),--index-url $(INDEX))
+
+benchmark-distributed: $(VENV)/.installed ## bytes that processes exchange in a step; the page Beyond one machine prints them
+	@$(BIN)/python benchmarks/distributed.py
 
 test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways; a check must notice each
 	@echo "==> breaking a copy of the book on purpose"

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from tyinglib import _graph
+from tyinglib import _graph, _sharded
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
@@ -105,8 +105,8 @@ def compact(model: nn.Module, example_input: Tensor) -> nn.Module:
     Raises
     ------
     ValueError
-        If torch.fx cannot trace the model, it returns no single tensor, or the outputs would change (a forward that
-        depends on layer sizes).
+        If torch.fx cannot trace the model, it returns no single tensor, the outputs would change (a forward that
+        depends on layer sizes), or the model is sharded over processes.
 
     Warns
     -----
@@ -126,6 +126,8 @@ def compact(model: nn.Module, example_input: Tensor) -> nn.Module:
 
     Method: for equal and zero rows Zhang et al. (ICLR 2018), section 3.3. Chapter: GrOWL in a network.
     """
+    for name, parameter in model.named_parameters():
+        _sharded.refuse_sharded(parameter, repr(name), "compact a plain model that was loaded with the whole state")
     with torch.no_grad():
         reference = copy.deepcopy(model).eval()
         expected = reference(example_input)

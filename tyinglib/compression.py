@@ -25,10 +25,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from tyinglib import _sharded, selection
 from tyinglib.tying import TieSpec, tie, tie_specs
 
 FORMAT = "tyinglib-tied"
 VERSION = "1"
+GATHERED = "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     ----------
     model
         Any module. Ties (`tyinglib.tie`) and one Parameter used at several places are seen;
-        equal values are not: they are free to differ at the next step.
+        equal values are not: they are free to differ at the next step. Of a model that is sharded over processes
+        all of it is counted, and all processes must call.
 
     Returns
     -------
@@ -96,12 +99,12 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     """
     total = nonzero = unique = 0
     seen: set[int] = set()
-    tied = {_original(name): (name, spec) for name, spec in tie_specs(model).items()}
+    tied = {_original(name): spec for name, spec in tie_specs(model).items()}
     for key, parameter in model.named_parameters(remove_duplicate=False):
-        used: Tensor = parameter.detach()
+        used = _sharded.whole(parameter.detach())
         free = int(torch.count_nonzero(used))
         if key in tied:
-            used = _attribute(model, tied[key][0]).detach()
+            used = selection._expand(used, tied[key].labels.to(used.device), tied[key].dim)
         total += used.numel()
         nonzero += int(torch.count_nonzero(used))
         if id(parameter) not in seen:
@@ -166,7 +169,7 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
     Raises
     ------
     ValueError
-        If the state holds something that is not a tensor. Nothing is written.
+        If the state holds something that is not a tensor, or is sharded over processes. Nothing is written.
     OSError
         If the file cannot be written. What stood at `path` before still stands there.
 
@@ -184,6 +187,10 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
     """
     specs = tie_specs(model)
     tensors, aliases = _distinct(model, specs)
+    for key, value in tensors.items():
+        _sharded.refuse_sharded(
+            value, repr(key), f"load {GATHERED} into a plain model that is tied alike, and save that"
+        )
     ties = {}
     for name, spec in specs.items():
         packed, described = _pack(spec)
@@ -211,7 +218,8 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         The same architecture, untied, or tied in the same way. Parameters that the saved model used at
         several places must be shared here too.
     path
-        The file. No code in it is run.
+        The file. No code in it is run; a file larger than this model can need is not read, and no shape that it
+        claims is believed before it was compared with the model's.
 
     Returns
     -------
@@ -222,7 +230,7 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     ------
     ValueError
         If the file is cut short, altered, not written by `save_tied`, or does not fit the model in
-        names, shapes, dtypes, ties or sharing. The model is left as it was.
+        names, shapes, dtypes, ties or sharing; or if the model is sharded over processes. The model is left as it was.
     OSError
         If the file cannot be read.
 
@@ -240,12 +248,19 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     Chapter: One idea.
     """
     path = Path(path)
-    tensors, metadata = _read(path)
+    room = _sizes(model)
+    tensors, metadata = _read(path, limit=_largest_file(model))
     try:
         described: dict[str, dict[str, Any]] = json.loads(metadata["ties"])
         aliases: dict[str, str] = json.loads(metadata["aliases"])
-        specs = {name: _unpack(tensors.pop(_labels_key(name)), tied) for name, tied in described.items()}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        if not all(isinstance(text, str) for pair in aliases.items() for text in pair):
+            raise TypeError(f"aliases must be names, got {str(aliases)[:80]}")
+        specs = {}
+        for name, tied in described.items():
+            if name not in room:
+                raise ValueError(f"{path} ties {name!r}, which the model does not have")
+            specs[name] = _unpack(tensors.pop(_labels_key(name)), tied, room[name])
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged: its ties cannot be read ({error!r})") from error
     _check_fit(model, tensors, specs, aliases, path)
     present = tie_specs(model)
@@ -267,15 +282,24 @@ def _original(name: str) -> str:
     return f"{prefix}.parametrizations.{weight}.original".lstrip(".")
 
 
+def _sizes(model: nn.Module) -> dict[str, int]:
+    """How many numbers each weight has as it is used, by the names that `tie` knows."""
+    specs = {_original(name): (name, spec) for name, spec in tie_specs(model).items()}
+    sizes = {}
+    for key, value in model.named_parameters(remove_duplicate=False):
+        shape = list(value.shape)
+        name, spec = specs.get(key, (key, None))
+        if spec is not None and spec.dim is None:
+            shape = list(spec.labels.shape)
+        elif spec is not None and spec.dim is not None:
+            shape[spec.dim] = len(spec.labels)
+        sizes[name] = math.prod(shape)
+    return sizes
+
+
 def _labels_key(name: str) -> str:
     prefix, _, weight = name.rpartition(".")
     return f"{prefix}.parametrizations.{weight}.0.labels".lstrip(".")
-
-
-def _attribute(model: nn.Module, name: str) -> Tensor:
-    prefix, _, weight = name.rpartition(".")
-    value: Tensor = getattr(model.get_submodule(prefix), weight)
-    return value
 
 
 def _distinct(model: nn.Module, specs: dict[str, TieSpec]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -317,10 +341,14 @@ def _pack(spec: TieSpec) -> tuple[Tensor, dict[str, Any]]:
     return packed, {"shape": list(spec.labels.shape), "dim": spec.dim, "bits": width, "shift": shift}
 
 
-def _unpack(packed: Tensor, described: dict[str, Any]) -> TieSpec:
+def _unpack(packed: Tensor, described: dict[str, Any], room: int) -> TieSpec:
+    """The labels; `room`, the size of the weight, is the most that there can be, whatever the file claims."""
     shape, width, shift = described["shape"], described["bits"], described["shift"]
+    numbers = [*shape, width, shift]
+    if not all(type(number) is int and 0 <= number <= room for number in numbers) or width > 62 or shift > 1:
+        raise ValueError(f"the labels of a tie are damaged: shape, bits, shift are {str(numbers)[:80]}")
     count = math.prod(shape)
-    if packed.dtype != torch.uint8 or packed.numel() != -(-count * width // 8):
+    if packed.dtype != torch.uint8 or count > room or packed.numel() != -(-count * width // 8):
         raise ValueError(f"the labels of a tie are damaged: {packed.numel()} bytes for {count} labels")
     bits = np.unpackbits(packed.numpy(), count=count * width).reshape(count, width)
     labels = bits.astype(np.int64) @ (1 << np.arange(width, dtype=np.int64)) - shift
@@ -342,12 +370,29 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    data = path.read_bytes()
+HEADER = 1 << 20  # bytes that a header may have for a small model
+NAMED = 1 << 12  # and more for every name in its state
+
+
+def _largest_file(model: nn.Module) -> int:
+    """More than any file of this model has: its state in the widest numbers, every label as a number of its own."""
+    state = [value for value in model.state_dict(keep_vars=True).values() if isinstance(value, Tensor)]
+    values = sum(NAMED + max(value.nbytes, 8 * value.numel()) for value in state)
+    return HEADER + values + sum(8 * size for size in _sizes(model).values())
+
+
+def _read(path: Path, limit: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"{path} has {size} bytes, more than this model can need ({limit}); it is of another one")
+        data = file.read(limit + 1)
+    if len(data) > limit:  # it grew, or is no plain file
+        raise ValueError(f"{path} has more bytes than this model can need ({limit}); it is of another one")
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no safetensors file, or was cut short ({error}); save the model again") from error
     metadata = header.get("__metadata__", {})
     if metadata.get("format") != FORMAT:
@@ -389,6 +434,8 @@ def _check_fit(
     path: Path,
 ) -> None:
     """Compare everything before anything is changed."""
+    for key, parameter in model.named_parameters():
+        _sharded.refuse_sharded(parameter, repr(key), "load first, then fully_shard")
     present = tie_specs(model)
     extra = sorted(present.keys() - specs.keys())
     if extra:

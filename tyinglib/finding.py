@@ -20,7 +20,7 @@ from sklearn.cluster import AffinityPropagation, KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from tyinglib import selection
+from tyinglib import _sharded, selection
 from tyinglib._checks import check_dim, check_tensor
 from tyinglib._owl_prox import wide
 from tyinglib.tying import TieSpec
@@ -114,6 +114,7 @@ def find_ties(
 
 
 def _rows(weight: Tensor, dim: int) -> Tensor:
+    _sharded.refuse_sharded(weight, "weight", "give weight.full_tensor(), on every process")
     dim = check_dim(dim, check_tensor(weight, "weight"))
     if not weight.numel():
         raise ValueError(f"weight of shape {tuple(weight.shape)} has no slices to compare along dim {dim}")

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tyinglib import _sharded
 from tyinglib.penalties import Penalty
 
 
@@ -60,6 +61,10 @@ class ProxSGD(Optimizer):
 
     Notes
     -----
+    Over several processes: with DistributedDataParallel as it is; with `torch.distributed.fsdp.fully_shard`, build the
+    optimizer after sharding. There GrOWL and the group lasso exchange the n norms of the slices, not the weight; OWL,
+    which sorts all entries, gathers it.
+
     Without a penalty it takes the steps of `torch.optim.SGD`. The state_dict holds numbers and buffers and loads
     with ``weights_only=True``; penalties belong to the program, as the model's class does, and stay as they are.
 
@@ -233,7 +238,7 @@ def _prox(parameter: Tensor, penalty: Penalty, state: Any, name: str) -> None:
     try:
         parameter.copy_(penalty.prox(parameter.detach(), state["owed"]))
     except ValueError as error:
-        if torch.isfinite(parameter).all():
+        if _sharded.all_finite(parameter):
             raise
         raise ValueError(
             f"{name} (shape {tuple(parameter.shape)}) holds NaN or infinite values after the gradient step; "

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from tyinglib import selection
+from tyinglib import _sharded, selection
 from tyinglib._checks import Array, check_dim, check_step_size, check_tensor, check_weights
 from tyinglib._owl_prox import ProxOWL, prox_rows, wide
 
@@ -54,7 +54,7 @@ def owl_norm(weight: Tensor, weights: Tensor) -> Tensor:
 
     Reference: Bogdan, van den Berg, Sabatti, Su and Candes (2015), equation (1.4). Chapter: OWL and GrOWL.
     """
-    flat = wide(check_tensor(weight, "weight")).flatten()
+    flat = _sharded.whole(wide(check_tensor(weight, "weight"))).flatten()
     w = check_weights(weights, flat.numel())
     return torch.sort(flat.abs(), descending=True).values @ torch.from_numpy(w).to(flat)
 
@@ -189,7 +189,7 @@ def owl_dual_norm(weight: Tensor, weights: Tensor) -> Tensor:
 
     Reference: Bogdan et al. (2015), section 1.3; Zeng and Figueiredo (2014). Chapter: OWL and GrOWL.
     """
-    flat = wide(check_tensor(weight, "weight")).flatten()
+    flat = _sharded.whole(wide(check_tensor(weight, "weight"))).flatten()
     w = check_weights(weights, flat.numel())
     if not flat.numel() or not w[0] > 0:
         raise ValueError("weights must have a first weight above zero: otherwise OWL is zero, and has no dual norm")
@@ -210,7 +210,8 @@ def slice_norms(weight: Tensor, dim: int) -> Tensor:
     Returns
     -------
     Tensor
-        (n,); float32 for float16 and bfloat16. The gradient at a zero slice is zero.
+        (n,); float32 for float16 and bfloat16. The gradient at a zero slice is zero. Of a sharded weight (DTensor), a
+        plain tensor that is the same on all processes; n numbers travel.
 
     Raises
     ------
@@ -227,12 +228,12 @@ def slice_norms(weight: Tensor, dim: int) -> Tensor:
     check_tensor(weight, "weight")
     others = [d for d in range(weight.ndim) if d != check_dim(dim, weight)]
     if not others:
-        return wide(weight).abs()
+        return _sharded.whole(wide(weight).abs())
     entries = wide(weight)
     if not (torch.is_grad_enabled() and weight.requires_grad):
-        return entries.square().sum(others).sqrt()  # the same, several times faster
+        return _sharded.whole(entries.square().sum(others)).sqrt()  # the same, several times faster
     norms: Tensor = torch.linalg.vector_norm(entries, dim=others)  # its gradient at 0 is 0, not NaN
-    return norms
+    return _sharded.whole(norms)
 
 
 # The same for weights that were checked before: a penalty is applied at every step.
@@ -240,6 +241,8 @@ def slice_norms(weight: Tensor, dim: int) -> Tensor:
 
 def _prox_owl(weight: Tensor, weights: Tensor | Array, step_size: float, batched: bool) -> Tensor:
     check_tensor(weight, "weight")
+    if _sharded.is_sharded(weight):
+        return _sharded.part_of(_prox_owl(_sharded.whole(weight), weights, step_size, batched), weight)
     if batched and weight.ndim == 0:
         raise ValueError("batched=True needs a first dimension that numbers the problems, got a weight of shape ()")
     size = math.prod(weight.shape[1:]) if batched else weight.numel()
@@ -256,4 +259,10 @@ def _prox_growl(weight: Tensor, weights: Tensor | Array, dim: int, step_size: fl
     norms = slice_norms(check_tensor(weight, "weight"), dim)
     shrunk = _prox_owl(norms, weights, step_size, False)
     factor = shrunk / torch.where(norms > 0, norms, torch.ones_like(norms))
-    return (wide(weight) * selection._along(factor, dim, weight.ndim)).to(weight.dtype)
+    return _scale_slices(weight, factor, dim)
+
+
+def _scale_slices(weight: Tensor, factor: Tensor, dim: int) -> Tensor:
+    """Slice j of the weight times factor[j]; a sharded weight stays where it is."""
+    along = _sharded.spread(selection._along(factor, dim, weight.ndim), weight)
+    return (wide(weight) * along).to(weight.dtype)

@@ -24,7 +24,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from tyinglib import owl, selection
+from tyinglib import _sharded, owl
 from tyinglib._checks import Array, check_dim, check_step_size, check_strength, check_tensor, check_weights
 from tyinglib._owl_prox import wide
 from tyinglib.owl import growl_norm, owl_dual_norm, owl_norm, slice_norms
@@ -152,7 +152,7 @@ def group_soft_threshold(weight: Tensor, threshold: float, *, dim: int = 1) -> T
     norms = slice_norms(_check_finite(weight), dim)
     shorter = (norms - check_strength("threshold", threshold)).clamp(min=0)
     factor = shorter / torch.where(norms > 0, norms, torch.ones_like(norms))
-    return (wide(weight) * selection._along(factor, dim, weight.ndim)).to(weight.dtype)
+    return owl._scale_slices(weight, factor, dim)
 
 
 def prox_l2(weight: Tensor, strength: float) -> Tensor:
@@ -214,7 +214,7 @@ class L1:
 
     def value(self, weight: Tensor) -> Tensor:
         """g(weight). As `Penalty.value`."""
-        return self.lam * wide(weight).abs().sum()
+        return self.lam * _sharded.whole(wide(weight).abs().sum())
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
         """`soft_threshold` by step_size * lam. As `Penalty.prox`."""
@@ -266,7 +266,7 @@ class L2:
 
     def value(self, weight: Tensor) -> Tensor:
         """g(weight). As `Penalty.value`."""
-        return self.lam / 2 * wide(weight).square().sum()
+        return self.lam / 2 * _sharded.whole(wide(weight).square().sum())
 
     def prox(self, weight: Tensor, step_size: float) -> Tensor:
         """`prox_l2` of strength step_size * lam. As `Penalty.prox`."""
@@ -274,7 +274,7 @@ class L2:
 
     def lam_max(self, grad: Tensor) -> float:
         """Infinite, unless the gradient is zero: no square makes 0 optimal. As `L1.lam_max`."""
-        return math.inf if bool(grad.any()) else 0.0
+        return math.inf if _largest(grad.abs()) else 0.0
 
 
 @dataclass(frozen=True)
@@ -470,7 +470,7 @@ class GrOWL:
 
 
 def _check_finite(weight: Tensor) -> Tensor:
-    if not torch.isfinite(check_tensor(weight, "weight")).all():
+    if not _sharded.all_finite(check_tensor(weight, "weight")):
         raise ValueError("weight holds NaN or infinite values, which have no proximal point")
     return weight
 
@@ -487,6 +487,7 @@ def _fitting(penalty: OWL | GrOWL, n: int) -> Tensor | Array:
 
 
 def _largest(values: Tensor) -> float:
+    values = _sharded.whole(values)  # a part may be empty, and nothing has no largest entry
     return float(values.max()) if values.numel() else 0.0
 
 
@@ -495,5 +496,5 @@ def _ratio(size: float, strength: float) -> float:
 
 
 def _dual(grad: Tensor, weights: Tensor) -> float:
-    size = float(wide(grad).abs().sum())
+    size = float(_sharded.whole(wide(grad).abs().sum()))
     return _ratio(size, 0.0) if not weights.any() else float(owl_dual_norm(grad, weights))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
+from tyinglib import _sharded
 from tyinglib._checks import check_step_size, check_strength
 from tyinglib.owl import slice_norms
 from tyinglib.penalties import group_soft_threshold, soft_threshold
@@ -51,7 +52,8 @@ def share(target: nn.Module, source: nn.Module, names: Iterable[str]) -> list[nn
     ------
     ValueError
         If a name is missing in either model; if shapes, dtypes or devices differ, or ties do; if two names are one
-        parameter in the target and two in the source. Both models are left as they were.
+        parameter in the target and two in the source; if one is sharded over processes. Both models are left as they
+        were.
 
     Examples
     --------
@@ -67,6 +69,8 @@ def share(target: nn.Module, source: nn.Module, names: Iterable[str]) -> list[nn
     replacement: dict[int, tuple[str, nn.Parameter]] = {}
     for name in expanded:
         old, new = mine[name], _find(theirs, name, "source")
+        for parameter in (old, new):
+            _sharded.refuse_sharded(parameter, repr(name), "share first, then fully_shard, then build the optimizer")
         _check_alike(old, new, name, ("shape", "dtype", "device"), "be shared", ("target", "source"))
         _check_same_tie(target, source, name)
         first, chosen = replacement.setdefault(id(old), (name, new))
@@ -98,7 +102,7 @@ def unshare(target: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
     Raises
     ------
     ValueError
-        If a name is missing. The model is left as it was.
+        If a name is missing, or a parameter is sharded over processes. The model is left as it was.
 
     Examples
     --------
@@ -112,6 +116,10 @@ def unshare(target: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
     """
     mine = _by_name(target)
     found = [mine[name] for name in _expand_names(mine, names)]
+    for parameter in found:
+        _sharded.refuse_sharded(
+            parameter, f"a parameter of shape {tuple(parameter.shape)}", "unshare before fully_shard"
+        )
     copies = {id(p): nn.Parameter(p.detach().clone(), requires_grad=p.requires_grad) for p in found}
     _replace(target, copies)
     return [copies[id(parameter)] for parameter in found]

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
+from tyinglib import _sharded
+
 Named = dict[int, tuple[nn.Parameter, list[str]]]  # by identity: a parameter and all its names
 
 
@@ -136,13 +138,16 @@ def _not_as_expected(named: Named, expected: Iterable[Sequence[str]]) -> Iterato
 
 def _two_of_one(named: Named) -> Iterator[Finding]:
     """Two parameters in the same memory, or with the same values."""
-    groups: dict[tuple[object, ...], list[tuple[nn.Parameter, str]]] = {}
+    groups: dict[tuple[object, ...], list[tuple[Tensor, str]]] = {}
     for parameter, names in named.values():
         if not is_lazy(parameter) and parameter.numel() and not parameter.is_meta:
-            place = (parameter.device, parameter.untyped_storage().data_ptr())
-            groups.setdefault(("memory", *place), []).append((parameter, names[0]))
-            like = (parameter.device, parameter.dtype, tuple(parameter.shape))
-            groups.setdefault(("values", *like), []).append((parameter, names[0]))
+            held = _sharded.local(parameter.detach())  # of a sharded parameter, what this process has
+            if not held.numel():
+                continue
+            place = (held.device, held.untyped_storage().data_ptr())
+            groups.setdefault(("memory", *place), []).append((held, names[0]))
+            like = (held.device, held.dtype, tuple(parameter.shape), tuple(held.shape))
+            groups.setdefault(("values", *like), []).append((held, names[0]))
     for key, members in groups.items():
         for (x, first), (y, second) in combinations(members, 2):
             overlap = _overlap(x, y)
@@ -164,7 +169,7 @@ def _two_of_one(named: Named) -> Iterator[Finding]:
                 )
 
 
-def _overlap(x: nn.Parameter, y: nn.Parameter) -> bool:
+def _overlap(x: Tensor, y: Tensor) -> bool:
     """Whether the bytes from the first to the last entry of each meet."""
     if x.untyped_storage().data_ptr() != y.untyped_storage().data_ptr():
         return False
@@ -172,14 +177,14 @@ def _overlap(x: nn.Parameter, y: nn.Parameter) -> bool:
     return start < other_end and other_start < end
 
 
-def _span(x: nn.Parameter) -> tuple[int, int]:
+def _span(x: Tensor) -> tuple[int, int]:
     last = sum((int(size) - 1) * int(stride) for size, stride in zip(x.shape, x.stride(), strict=True))
     start = int(x.storage_offset()) * x.element_size()
     return start, start + (last + 1) * x.element_size()
 
 
-def _equal_not_by_accident(x: nn.Parameter, y: nn.Parameter) -> bool:
-    flat = x.detach().reshape(-1)
+def _equal_not_by_accident(x: Tensor, y: Tensor) -> bool:
+    flat = x.reshape(-1)
     return bool((flat != flat[0]).any()) and torch.equal(x, y)
 
 
@@ -196,7 +201,7 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
                 (),
                 f"optimizer {number} steps {len(stale)} parameter(s) that the modules do not have, of shape "
                 f"{_listed(str(shape) for shape in stale.values())}: they were replaced after it was built (or belong "
-                "to a module that was not given); build the optimizer after sharing and tying",
+                "to a module that was not given); build the optimizer after sharing, tying and fully_shard",
             )
     for key, (parameter, names) in named.items():
         numbers = holders.get(key, [])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from tyinglib import selection
+from tyinglib import _sharded, selection
 from tyinglib.selection import Labels
 
 
@@ -167,8 +167,8 @@ def tie(module: nn.Module, name: str, spec: TieSpec) -> nn.Module:
     Raises
     ------
     ValueError
-        If `name` is no floating-point parameter of the module, is tied or parametrized already, holds
-        NaN or infinite values, or does not fit the spec. The module is left as it was.
+        If `name` is no floating-point parameter of the module, is tied or parametrized already, is sharded over
+        processes, holds NaN or infinite values, or does not fit the spec. The module is left as it was.
 
     Examples
     --------
@@ -212,7 +212,7 @@ def untie(module: nn.Module, name: str) -> nn.Module:
     Raises
     ------
     ValueError
-        If the parameter is not tied. The module is left as it was.
+        If the parameter is not tied, or is sharded over processes. The module is left as it was.
 
     Examples
     --------
@@ -224,6 +224,8 @@ def untie(module: nn.Module, name: str) -> nn.Module:
     """
     if _tie_of(module, name) is None:
         raise ValueError(f"{name!r} of {type(module).__name__} is not tied; tie_specs(model) lists what is")
+    codebook = module.parametrizations[name].original  # type: ignore[union-attr, index]
+    _sharded.refuse_sharded(codebook, f"the codebook of {name!r}", "untie the model before fully_shard")
     _own_class(module)
     module.parametrizations[name].original.grad = None  # type: ignore[union-attr, index]
     parametrize.remove_parametrizations(module, name, leave_parametrized=True)
@@ -294,6 +296,7 @@ def _own_parameter(module: nn.Module, name: str) -> nn.Parameter:
             hint = "give the layer that owns it, for example model[0], and the bare name"
         raise ValueError(f"{type(module).__name__} has no parameter {name!r}; {hint}")
     parameter = module.get_parameter(name)
+    _sharded.refuse_sharded(parameter, repr(name), "tie first, then fully_shard, then build the optimizer")
     if not parameter.is_floating_point():
         raise ValueError(f"{name!r} must be a floating-point parameter, got {parameter.dtype}")
     return parameter

@@ -1,0 +1,34 @@
+"""load_tied on inputs that a coverage-guided fuzzer (atheris) makes: python tests/fuzz/explore.py RUNS RESULTS.json
+
+Any exception but a ValueError, a changed model, or a pickle that is loaded ends the run with the input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["tyinglib.compression", "tyinglib.tying", "tyinglib.selection"]):
+    import strangers_file
+
+RUNS, RESULTS = int(sys.argv[1]), Path(sys.argv[2])
+found: Counter[str] = Counter()
+
+
+def one(data: bytes) -> None:
+    found[strangers_file.try_input(data)] += 1
+    if found.total() == RUNS:
+        RESULTS.write_text(json.dumps({"inputs": RUNS, **{key: found[key] for key in ("refused", "loaded")}}) + "\n")
+        print(RESULTS.read_text())
+
+
+with tempfile.TemporaryDirectory() as corpus:
+    for number, seed in enumerate(strangers_file.SEEDS):
+        (Path(corpus) / str(number)).write_bytes(seed)
+    atheris.Setup([sys.argv[0], f"-runs={RUNS + 1000}", "-max_len=4096", "-seed=1", corpus], one)
+    atheris.Fuzz()

@@ -1,0 +1,82 @@
+"""Build the release, look into it, and try the wheel in an environment that has nothing else.
+
+python tools/check_release.py [--index-url URL]      URL: where pip finds torch (for a build without CUDA)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# what the library needs; the rooms for the book need more, and are tried with the book
+FOR_THE_BOOK = ("plots", "notebook", "interactive", "_stills")
+
+
+def build(folder: Path) -> tuple[Path, Path]:
+    subprocess.run([sys.executable, "-m", "build", "--outdir", folder, ROOT], check=True)
+    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, source
+
+
+def look_into(wheel: Path, source: Path) -> None:
+    """Everything that is imported or read is there, and nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tyinglib").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    missing = wanted - set(names)
+    other = [name for name in names if not name.startswith("tyinglib/") and ".dist-info/" not in name]
+    if missing or other:
+        raise SystemExit(f"the wheel lacks {sorted(missing)} and has {other} too many")
+    with tarfile.open(source) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    for name in ("LICENSE", "CHANGELOG.md", "pyproject.toml", "tests/library/test_selection.py"):
+        if name not in inside:
+            raise SystemExit(f"the source archive lacks {name}")
+
+
+def try_in_empty_environment(wheel: Path, folder: Path, index: str | None) -> None:
+    venv.create(folder, with_pip=True)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
+    if index:
+        subprocess.run([*pip, "torch", "--index-url", index], check=True)
+    subprocess.run([*pip, wheel], check=True)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    alone = "import sys, tyinglib; bad = {'matplotlib', 'IPython', 'pytest'} & set(sys.modules); assert not bad, bad"
+    subprocess.run([python, "-c", alone], check=True, cwd=folder, env=environment)
+    subprocess.run([*pip, "pytest"], check=True)
+    # by module name: the installed files are imported, not the folder's
+    skip = [f"--ignore-glob=*/{name}.py" for name in FOR_THE_BOOK]
+    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", "--pyargs", "tyinglib", *skip]
+    subprocess.run([python, *tests], check=True, cwd=folder, env=environment)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--index-url", help="where pip finds torch")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wheel, source = build(folder / "dist")
+        look_into(wheel, source)
+        try_in_empty_environment(wheel, folder / "empty", options.index_url)
+        (ROOT / "dist").mkdir(exist_ok=True)
+        for made in (wheel, source):
+            (ROOT / "dist" / made.name).write_bytes(made.read_bytes())
+            print(f"dist/{made.name}: {made.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

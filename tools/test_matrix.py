@@ -1,0 +1,184 @@
+"""Every cell of every chapter, run again in many settings and compared strictly: the same outputs everywhere?
+
+    python tools/test_matrix.py [--setting PART] [--chapter PART] [--fresh] [--list]
+
+Each pair of setting and chapter is a job of its own; what has run is kept in benchmarks/results/matrix.json, and a
+run that was cut short goes on. A pair runs again when its chapter or the library has changed. Other Pythons and
+torches are installed by uv into .venv-matrix/NAME, where they can be had; where not, the table says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks/results/matrix.json"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What differs from a plain run."""
+
+    name: str
+    environment: dict[str, str] = field(default_factory=dict)
+    python: str = ""  # another Python, by its number
+    torch: str = ""  # another torch; "newest" asks for no number
+    home: str = ""  # "read-only"
+    folder: str = ""  # a copy of the book in a folder of this name
+
+
+SETTINGS = [
+    *(Setting(f"{n} thread{'s' * (n > 1)}", dict.fromkeys(THREADS, str(n))) for n in (1, 2, 4)),
+    *(
+        Setting(f"vector instructions: {level}", {"ATEN_CPU_CAPABILITY": level})
+        for level in ("default", "avx2", "avx512")
+    ),
+    Setting("hash seed 1", {"PYTHONHASHSEED": "1"}),
+    Setting("locale tr_TR", {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"}),
+    Setting("locale ja_JP", {"LC_ALL": "ja_JP.UTF-8", "LANG": "ja_JP.UTF-8"}),
+    Setting("time zone Pacific/Chatham", {"TZ": "Pacific/Chatham"}),
+    Setting("read-only home", home="read-only"),
+    Setting("a path with spaces and letters", folder="das Buch 重み ğ"),
+    *(Setting(f"Python {number}", python=number) for number in ("3.11", "3.12", "3.13")),
+    Setting("oldest torch", torch="oldest"),
+    Setting("newest torch", torch="newest"),
+]
+
+
+def oldest_torch() -> str:
+    """The number that pyproject.toml claims."""
+    return re.search(r'"torch>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())[1]
+
+
+def supported(setting: Setting) -> str:
+    """Why the setting means nothing here; empty if it does."""
+    level = setting.environment.get("ATEN_CPU_CAPABILITY", "default")
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    if level != "default" and {"avx2": "avx2", "avx512": "avx512f"}[level] not in flags:
+        return f"this processor has no {level}"
+    locale = setting.environment.get("LC_ALL", "")
+    if locale:
+        known = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=False).stdout.lower()
+        if locale.lower().replace("utf-8", "utf8") not in known:
+            return "this system does not have the locale"
+    return ""
+
+
+def python_for(setting: Setting) -> Path | str:
+    """The interpreter of an environment that fits, installed if need be; or why there is none."""
+    if not (setting.python or setting.torch) or setting.python == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        return Path(sys.executable)
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if uv is None:
+        return "uv is not there: pip install uv"
+    folder = ROOT / ".venv-matrix" / (setting.python or f"torch-{setting.torch}")
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if (folder / "installed").exists():
+        return python
+    wanted = (ROOT / "requirements.txt").read_text().replace("-e .", "")
+    if setting.torch:
+        version = "torch" if setting.torch == "newest" else f"torch=={oldest_torch()}"
+        wanted = re.sub(r"^torch==.*$", version, wanted, flags=re.M)
+    number = setting.python or f"{sys.version_info[0]}.{sys.version_info[1]}"
+    steps = (
+        [uv, "venv", "-q", "--clear", "--python", number, folder],
+        [uv, "pip", "install", "-q", "--python", python, "-r", "-"],
+    )
+    for command in steps:
+        done = subprocess.run(command, input=wanted, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            return f"could not be installed here: {said[-1] if said else command}"[:200]
+    (folder / "installed").touch()
+    return python
+
+
+def run(setting: Setting, chapter: Path, python: Path) -> dict[str, object]:
+    """One chapter in one setting."""
+    with tempfile.TemporaryDirectory() as name:
+        root = ROOT
+        if setting.folder:
+            root = Path(name) / setting.folder
+            for part in ("book", "tyinglib", "tests", "benchmarks/results"):
+                shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+            for part in ("conftest.py", "pyproject.toml"):
+                shutil.copy(ROOT / part, root / part)
+        environment = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": str(root)} | setting.environment
+        if setting.home:
+            home = Path(name) / "home"
+            home.mkdir()
+            home.chmod(0o555)
+            environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "MPLCONFIGDIR": ""}
+        command = [python, "-m", "pytest", "-q", "-p", "no:warnings", "-p", "no:cacheprovider", "--nbval"]
+        command += ["--nbval-sanitize-with", "tests/sanitize.cfg", f"book/{chapter.name}"]
+        start = time.monotonic()
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        seconds = round(time.monotonic() - start)
+    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout)}
+    verdict = "same" if done.returncode == 0 else "differs"
+    told = "" if done.returncode == 0 else done.stdout[-2000:] + done.stderr[-500:]
+    return {"verdict": verdict, **counts, "seconds": seconds, "told": told}
+
+
+def fingerprint(chapter: Path) -> str:
+    """Of the chapter and the library: a change of either makes a result old."""
+    digest = hashlib.sha256(chapter.read_bytes())
+    for path in sorted((ROOT / "tyinglib").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def keep(results: dict[str, dict[str, dict[str, object]]]) -> None:
+    unfinished = RESULTS.with_suffix(".tmp")
+    unfinished.write_text(json.dumps({"machine": platform.platform(), "results": results}, indent=1) + "\n")
+    os.replace(unfinished, RESULTS)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setting", default="", help="part of a setting's name")
+    parser.add_argument("--chapter", default="", help="part of a chapter's name")
+    parser.add_argument("--fresh", action="store_true", help="run again what has run")
+    parser.add_argument("--list", action="store_true", help="the settings, and what is known")
+    options = parser.parse_args()
+    results = json.loads(RESULTS.read_text())["results"] if RESULTS.exists() else {}
+    chapters = [path for path in sorted((ROOT / "book").glob("*.ipynb")) if options.chapter in path.stem]
+    settings = [setting for setting in SETTINGS if options.setting in setting.name]
+    if not chapters or not settings:
+        print("nothing has such a name")
+        return 2
+    for setting in settings:
+        known = results.setdefault(setting.name, {})
+        if options.list:
+            said = [entry["verdict"] for entry in known.values()]
+            print(f"{setting.name:34} {len(said)} run, {said.count('differs')} differ")
+            continue
+        why_not = supported(setting)
+        python = why_not or python_for(setting)
+        for chapter in chapters:
+            old, now = known.get(chapter.stem, {}), fingerprint(chapter)
+            if old.get("of") == now and old["verdict"] != "not run" and not options.fresh:
+                continue
+            entry = {"verdict": "not run", "told": python} if isinstance(python, str) else run(setting, chapter, python)
+            known[chapter.stem] = {"of": now, **entry}
+            keep(results)
+            print(f"{setting.name:34} {chapter.stem:22} {entry['verdict']} {entry.get('seconds', '')}", flush=True)
+    differ = [entry for of_one in results.values() for entry in of_one.values() if entry["verdict"] == "differs"]
+    return 1 if differ and not options.list else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
