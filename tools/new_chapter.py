@@ -43,12 +43,12 @@ PREDICT = """<div class="predict">
 
 <details><summary>The likely wrong guess.</summary>
 
-**Not this one.** Why it is likely, and wrong.
+**Not this one.** Why it is a likely guess, and wrong.
 
 </details>
 <details><summary>What it shows.</summary>
 
-**Right.** Why.
+**Right.** Why it is so, in a sentence or two.
 
 </details>
 
