@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -50,8 +51,10 @@ def try_in_empty_environment(wheel: Path, folder: Path, index: str | None) -> No
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
-    if index:
-        subprocess.run([*pip, "torch", "--index-url", index], check=True)
+    torch = re.search(r"^torch==\S+", (ROOT / "requirements.txt").read_text(), re.M)[
+        0
+    ]  # what the book was verified with
+    subprocess.run([*pip, torch, *(["--index-url", index] if index else [])], check=True)
     subprocess.run([*pip, wheel], check=True)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     alone = "import sys, tyinglib; bad = {'matplotlib', 'IPython', 'pytest'} & set(sys.modules); assert not bad, bad"

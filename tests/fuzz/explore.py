@@ -30,5 +30,6 @@ def one(data: bytes) -> None:
 with tempfile.TemporaryDirectory() as corpus:
     for number, seed in enumerate(strangers_file.SEEDS):
         (Path(corpus) / str(number)).write_bytes(seed)
-    atheris.Setup([sys.argv[0], f"-runs={RUNS + 1000}", "-max_len=4096", "-seed=1", corpus], one)
+    quiet = (f"-artifact_prefix={tempfile.gettempdir()}/", "-timeout=600", "-report_slow_units=600")
+    atheris.Setup([sys.argv[0], f"-runs={RUNS + 1000}", "-max_len=4096", "-seed=1", *quiet, corpus], one)
     atheris.Fuzz()

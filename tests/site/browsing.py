@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in (SITE / "book").glob("*.html"))
-OTHERS = [page for page in ("404.html", "genindex.html", "search.html") if (SITE / page).exists()]
+OTHERS = [page for page in ("404.html", "search.html") if (SITE / page).exists()]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
