@@ -35,6 +35,7 @@ def execute(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode
     for cell in fresh.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    os.environ.pop("MPLBACKEND", None)  # kernels inherit it, and would then store no figures
     count, start = len(fresh.cells), time.monotonic()
 
     def progress(cell: nbformat.NotebookNode, cell_index: int) -> None:
