@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # what the library needs; the rooms for the book need more, and are tried with the book
-FOR_THE_BOOK = ("plots", "notebook", "interactive", "_stills")
+FOR_THE_BOOK = ("plots", "notebook", "interactive", "_stills", "_mnist1d")
 
 
 def build(folder: Path) -> tuple[Path, Path]:
