@@ -1,0 +1,3 @@
+"""`make fuzz` runs explore.py with atheris, which the tests do without."""
+
+collect_ignore = ["explore.py"]
