@@ -18,7 +18,7 @@ SCREENSHOTS = ROOT / "_build" / "screenshots"  # to be looked at
 
 def test_there_are_pages():
     assert "book/01-one-idea.html" in PAGES
-    assert len(OTHERS) == 3
+    assert len(OTHERS) == 2
 
 
 @pytest.mark.parametrize("page", ALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def load(chapter: int, names: list[str]) -> dict[str, Any]:
     for source in code:
         defined = _defined(source)
         if "notebook.setup(" in source or wanted & defined:
-            exec(compile(source, f"chapter {chapter}", "exec"), namespace)
+            with contextlib.chdir(BOOK):  # where a kernel would run, and finds stored results
+                exec(compile(source, f"chapter {chapter}", "exec"), namespace)
             wanted -= defined
     if wanted:
         raise KeyError(f"no cell of {path.name} defines {sorted(wanted)} at its top level")

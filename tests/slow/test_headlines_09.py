@@ -1,11 +1,10 @@
 """Chapter 9 again, with other seeds: the verdicts must stand."""
 
-import contextlib
 from functools import partial
 
 import pytest
 import torch
-from chapter_cells import BOOK, load
+from chapter_cells import load
 from torch import nn
 
 from tyinglib.datasets import mnist1d
@@ -18,9 +17,7 @@ NAMES = ["photo", "layers", "error", "network", "fit", "moved", "shift_scores", 
 @pytest.fixture(scope="module")
 def chapter():
     before = torch.get_default_dtype()
-    with contextlib.chdir(BOOK):  # stored results are found from there
-        space = load(9, NAMES)
-    yield space
+    yield load(9, NAMES)
     torch.set_default_dtype(before)
 
 
