@@ -34,7 +34,8 @@ def test_it_has_every_page_with_numbers_that_are_right(make_pdf, book):
     for name in names:
         number = begins[make_pdf.place(name)]
         title = re.sub(r"<[^>]*>", "", make_pdf.title_of(name)).split(":")[0]
-        assert re.sub(r"\s", "", title) in re.sub(r"\s", "", book.pages[number - 1].extract_text()), name
+        text = book.pages[number - 1].extract_text().replace("\u02bc", "\u2019")  # the apostrophe, as fonts map it
+        assert re.sub(r"\s", "", title) in re.sub(r"\s", "", text), name
         assert re.search(rf"(?<!\d){number}(?!\d)", contents), f"{name} is on page {number}"
     assert [begins[make_pdf.place(name)] for name in names] == sorted(begins[make_pdf.place(name)] for name in names)
     for number in (5, len(book.pages) - 1):
