@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from made_up import bundles
 from nbformat.sign import NotebookNotary
+from playwright.sync_api import expect
 
 FIGURE = ".jp-NotebookPanel:not(.lm-mod-hidden) .tyinglib-interactive"
 PICTURE = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output img"
@@ -72,10 +73,10 @@ def test_figures_answer_in_a_trusted_notebook_and_are_pictures_in_another(lab, b
         slider.focus()  # JupyterLab would take arrow keys for itself
         for key, value in (("ArrowRight", "2"), ("ArrowDown", "1"), ("ArrowUp", "2"), ("ArrowLeft", "1")):
             tab.keyboard.press(key)
-            assert slider.get_attribute("aria-valuetext") == value
+            expect(slider).to_have_attribute("aria-valuetext", value)
         plane.locator("svg").focus()
         tab.keyboard.press("ArrowDown")
-        assert plane.locator("output").text_content() == (
+        expect(plane.locator("output")).to_have_text(
             "l1 moves (1.2, 0.3) to (0.7, 0). The second weight is exactly zero."
         )
         assert plane.locator("svg").evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
