@@ -58,6 +58,7 @@ from tyinglib.compacting import SumInputs
 from tyinglib.datasets import Split, Splits, mnist
 
 KEPT = (157, 235, 392)  # rows that stability is compared at: sparsity of 80, 70 and 50 %
+MAGNITUDE = "magnitude"  # a plain network, cut down to the rows that matter most; its strength is their number
 SHIFTED = "shifted images"  # a plain network that sees every image moved by up to a pixel: the best teacher here
 RESULTS = Path(__file__).parent / "results" / "growl_mnist.json"
 
@@ -100,6 +101,7 @@ class Grid:
     choose_seeds: int = 1
     groups: tuple[int, ...] = (32,)
     learned: tuple[int, ...] = (24,)
+    kept: tuple[int, ...] = KEPT  # of magnitude pruning
     strengths: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
 
@@ -234,6 +236,13 @@ def descend(
     model.eval()
 
 
+@torch.no_grad()
+def prune(layer: Any, x: Tensor, kept: int) -> None:
+    """Zero all rows but `kept`: those with the largest length times the deviation of their pixel."""
+    size = layer.weight.norm(dim=0) * x.std(0)
+    layer.weight[:, size.argsort(descending=True, stable=True)[kept:]] = 0
+
+
 # --- the ties
 
 
@@ -362,6 +371,8 @@ class Bench:
         """The five steps."""
         data, plan = self.data[job.phase], self.plan
         model = copy.deepcopy(self._stage_one(job))
+        if job.method == MAGNITUDE:
+            prune(model[0], data.x, int(job.strength))
         entry: dict[str, Any] = job._asdict() | {"dense_accuracy": accuracy(model, data.held)}
         entry["alive"] = "".join(map(str, model[0].weight.any(0).int().tolist()))
         norms = model[0].weight.detach().norm(dim=0)
@@ -398,8 +409,9 @@ class Bench:
         return self._stage_one(job._replace(method=SHIFTED if job.teaching == "shifts" else "none"))
 
     def _stage_one(self, job: Job) -> nn.Sequential:
-        if job.method in ("none", SHIFTED):
-            job = job._replace(protocol="-", strength=0.0)
+        if job.method in ("none", MAGNITUDE, SHIFTED):
+            method = SHIFTED if job.method == SHIFTED else "none"
+            job = job._replace(method=method, protocol="-", strength=0.0)
         return self._once((*job[:4], job.seed), lambda: learn(job, self.data[job.phase], self.plan))
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], nn.Sequential]) -> nn.Sequential:
@@ -440,6 +452,10 @@ def jobs(plan: Plan, grid: Grid, results: dict[str, Any]) -> Iterator[Job]:
     for k in grid.learned[1:]:
         for seed in range(grid.seeds):
             yield Job("report", SHIFTED, "-", 0.0, "learned", k, "shifts", seed)
+    for kept in grid.kept:
+        for seed in range(grid.seeds):
+            for ties, groups in (("affinity", 0), ("kmeans", grid.groups[0])):
+                yield Job("report", MAGNITUDE, "-", float(kept), ties, groups, "labels", seed)
     for seed in range(grid.seeds, grid.stability_seeds):
         for point in [plain, decayed, *settled]:
             yield Job("report", *point, "-", 0, "labels", seed)

@@ -32,6 +32,7 @@ GRID = growl_mnist.Grid(
     stability_seeds=3,
     groups=(4,),
     learned=(5,),
+    kept=(20,),
     strengths=(("group lasso, exact", (0.01, 0.1)), ("GrOWL + l2, published", (0.05,))),
 )
 
@@ -109,6 +110,16 @@ def test_what_is_reported_was_chosen_on_validation(splits, whole):
     assert torch.equal(bench.data["report"].held.x, splits.test.x)
     assert len(bench.data["choose"].x) == 200
     assert len(bench.data["report"].x) == 260
+
+
+def test_magnitude_pruning_keeps_the_rows_that_matter_most(whole):
+    results = json.loads(whole.read_text())["results"]
+    pruned = [entry for entry in results.values() if entry["method"] == growl_mnist.MAGNITUDE]
+    assert {entry["ties"] for entry in pruned} == {"affinity", "kmeans"}
+    for entry in pruned:
+        plain = results[f"report | none | - | 0.0 | - | 0 | labels | {entry['seed']}"]
+        best = {int(place) for place in plain["by_contribution"].split()[:20]}
+        assert {place for place, mark in enumerate(entry["alive"]) if mark == "1"} == best
 
 
 def test_retraining_starts_at_the_tied_network(splits):
