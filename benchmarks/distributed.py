@@ -9,7 +9,6 @@ all (all-reduce), and half of that for a gathering or a scattered sum.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from resumable import keep
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -138,7 +138,7 @@ def work(rank: int, folder: str) -> None:
         free = sum(p.numel() for p in build(False).parameters())
         tied = sum(p.numel() for p in build(True).parameters())
         about["parameters"] = {"free": free, "tied": tied}
-        RESULTS.write_text(json.dumps({"about": about, **found}, indent=1) + "\n")
+        keep(RESULTS, {"about": about, **found})
     dist.destroy_process_group()
 
 

@@ -36,6 +36,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import torch
 from filelock import FileLock
+from resumable import keep
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -561,9 +562,7 @@ def save(path: Path, plan: Plan, key: str, entry: dict[str, Any]) -> dict[str, A
     with FileLock(Path(tempfile.gettempdir()) / f"growl_mnist_{os.getuid()}.lock"):
         results = {name: value for name, value in sorted({**load(path, plan), key: entry}.items())}
         text = {"published": PUBLISHED, "plan": asdict(plan), "summary": summary(results), "results": results}
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(text, indent=1) + "\n")
-        unfinished.replace(path)
+        keep(path, text)
     return results
 
 

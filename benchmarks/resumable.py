@@ -1,4 +1,4 @@
-"""Measurements that take minutes: each job is an entry of a JSON file, and a job that is there is not run again."""
+"""Keeping measurements: each job is an entry of a JSON file, and a job that is there is not run again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+
+def keep(path: Path, content: Any) -> None:
+    """Write all of it, or nothing: an interruption leaves the file as it was."""
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished.replace(path)
 
 
 def measure(path: Path, jobs: Mapping[str, Callable[[], Any]], *, fresh: bool = False, **about: Any) -> dict[str, Any]:
@@ -24,7 +31,5 @@ def measure(path: Path, jobs: Mapping[str, Callable[[], Any]], *, fresh: bool = 
     for name in tqdm([name for name in jobs if name not in results], unit="job"):
         results[name] = jobs[name]()
         ordered = {job: results[job] for job in jobs if job in results}
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps({"about": about, "results": ordered}, indent=1) + "\n")
-        unfinished.replace(path)
+        keep(path, {"about": about, "results": ordered})
     return results

@@ -14,6 +14,7 @@ import prox
 import regression
 import torch
 import training
+from resumable import keep
 from timing import machine
 
 RESULTS = Path(__file__).parent / "results" / "library.json"
@@ -33,9 +34,7 @@ def main() -> int:
             continue
         results[name] = measure()
         RESULTS.parent.mkdir(exist_ok=True)
-        unfinished = RESULTS.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(results, indent=1) + "\n")
-        unfinished.replace(RESULTS)
+        keep(RESULTS, results)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from pathlib import Path
@@ -13,6 +12,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import scipy.sparse
 import torch
+from resumable import keep
 from timing import machine, medians, side_by_side
 
 RESULTS = Path(__file__).parent / "results" / "zeros.json"
@@ -53,9 +53,7 @@ def main() -> None:
             entries.append(measure(density, batch, repeats))
             times = {name: round(time["ratio"], 2) for name, time in entries[-1]["times"].items()}
             print(f"{batch} inputs, {density:.0%} of the weights left: time / time without zeros {times}")
-    unfinished = RESULTS.with_suffix(".tmp")
-    unfinished.write_text(json.dumps({"machine": here, "size": SIZE, "entries": entries}, indent=1) + "\n")
-    unfinished.replace(RESULTS)
+    keep(RESULTS, {"machine": here, "size": SIZE, "entries": entries})
 
 
 if __name__ == "__main__":

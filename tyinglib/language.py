@@ -255,8 +255,7 @@ def fit(
 
     Chapter: Sharing today.
     """
-    if len(ids) <= model.length:
-        raise ValueError(f"the text must be longer than a piece of {model.length} words, got {len(ids)} words")
+    _check_length(ids, model.length)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     offsets = torch.arange(model.length + 1)
@@ -304,9 +303,8 @@ def perplexity(model: LanguageModel, ids: Tensor, *, batch: int = 64) -> float:
 
     Chapter: Sharing today.
     """
+    _check_length(ids, model.length)
     pieces = (len(ids) - 1) // model.length
-    if pieces < 1:
-        raise ValueError(f"the text must be longer than a piece of {model.length} words, got {len(ids)} words")
     x = ids[: pieces * model.length].view(pieces, -1)
     y = ids[1 : pieces * model.length + 1].view(pieces, -1)
     total = 0.0
@@ -314,3 +312,8 @@ def perplexity(model: LanguageModel, ids: Tensor, *, batch: int = 64) -> float:
         for a, b in zip(torch.split(x, batch), torch.split(y, batch), strict=True):
             total += float(F.cross_entropy(model(a).flatten(0, 1), b.flatten(), reduction="sum"))
     return math.exp(total / y.numel())
+
+
+def _check_length(ids: Tensor, piece: int) -> None:
+    if len(ids) <= piece:
+        raise ValueError(f"the text must be longer than a piece of {piece} words, got {len(ids)} words")

@@ -1,6 +1,5 @@
 """The two stages on a made-up set in seconds: every method, what the entries hold, and going on after a break."""
 
-import importlib.util
 import json
 import sys
 from dataclasses import replace
@@ -11,12 +10,8 @@ import torch
 
 from tyinglib.datasets import Split, Splits
 
-spec = importlib.util.spec_from_file_location(
-    "growl_mnist", Path(__file__).parents[2] / "benchmarks" / "growl_mnist.py"
-)
-growl_mnist = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = growl_mnist  # dataclasses look there
-spec.loader.exec_module(growl_mnist)
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import growl_mnist
 
 PLAN = growl_mnist.Plan(
     hidden=12,

@@ -20,16 +20,10 @@ from sphinx.errors import ExtensionError
 from sphinxcontrib import katex
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from npm_files import npm_files
+from npm_files import KATEX, npm_files
 
-# name, version, hash, files; KaTeX of the version that sphinxcontrib-katex typesets with: style and markup must agree
-KATEX = (
-    "katex",
-    "0.16.22",
-    "5c21d1754c3895fdd22816897b812f82a22e5b090f4a8f57a1e3bc1a3416f780"
-    "69ed35aff61361cd98d9f8e1fdc9fd5498bca06fb0c84f91921508b2b75eb362",
-    r"package/dist/(katex\.min\.css|fonts/[\w-]+\.woff2)",
-)
+# name, version, hash, files
+STYLE = (*KATEX, r"package/dist/(katex\.min\.css|fonts/[\w-]+\.woff2)")
 SERIF = (
     "@fontsource/source-serif-4",
     "5.3.1",
@@ -49,7 +43,7 @@ def find_assets(app: Sphinx, _config: Any) -> None:
             f"sphinxcontrib-katex typesets with KaTeX {katex.katex_version}, its style is of {KATEX[1]}"
         )
     try:
-        app.katex_files, app.serif_files = npm_files(*KATEX), npm_files(*SERIF)
+        app.katex_files, app.serif_files = npm_files(*STYLE), npm_files(*SERIF)
     except RuntimeError as error:
         raise ExtensionError(str(error)) from error
 
