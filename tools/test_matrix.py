@@ -1,10 +1,11 @@
 """Every cell of every chapter, run again in many settings and compared strictly: the same outputs everywhere?
 
-    python tools/test_matrix.py [--setting PART] [--chapter PART] [--fresh] [--list]
+    python tools/test_matrix.py [--setting PART] [--chapter PART] [--workers 2] [--fresh] [--list]
 
 Each pair of setting and chapter is a job of its own; what has run is kept in benchmarks/results/matrix.json, and a
-run that was cut short goes on. A pair runs again when its chapter or the library has changed. Other Pythons and
-torches are installed by uv into .venv-matrix/NAME, where they can be had; where not, the table says so.
+run that was cut short goes on. A pair runs again when the chapter's code or outputs, or the library, have changed.
+Other Pythons and torches are installed by uv into .venv-matrix/NAME, where they can be had (gigabytes each: torch with
+CUDA); where not, the table says so. There the library's tests run too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,19 +42,28 @@ class Setting:
     folder: str = ""  # a copy of the book in a folder of this name
 
 
+LIBRARY = "library"  # a job like a chapter: the library's tests
 SETTINGS = [
     *(Setting(f"{n} thread{'s' * (n > 1)}", dict.fromkeys(THREADS, str(n))) for n in (1, 2, 4)),
     *(
-        Setting(f"vector instructions: {level}", {"ATEN_CPU_CAPABILITY": level})
+        Setting(f"vector instructions of torch: {level}", {"ATEN_CPU_CAPABILITY": level})
         for level in ("default", "avx2", "avx512")
     ),
-    Setting("hash seed 1", {"PYTHONHASHSEED": "1"}),
-    Setting("locale tr_TR", {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"}),
-    Setting("locale ja_JP", {"LC_ALL": "ja_JP.UTF-8", "LANG": "ja_JP.UTF-8"}),
-    Setting("time zone Pacific/Chatham", {"TZ": "Pacific/Chatham"}),
+    Setting(
+        "kernels of other processors: oneDNN SSE 4.1, MKL compatible, OpenBLAS Nehalem",
+        {"ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE", "OPENBLAS_CORETYPE": "Nehalem"},
+    ),
+    Setting(
+        "hash seed 1, locale tr_TR, time zone Pacific/Chatham",
+        {"PYTHONHASHSEED": "1", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "TZ": "Pacific/Chatham"},
+    ),
+    Setting(
+        "hash seed 2, locale ja_JP, time zone America/St_Johns",
+        {"PYTHONHASHSEED": "2", "LC_ALL": "ja_JP.UTF-8", "LANG": "ja_JP.UTF-8", "TZ": "America/St_Johns"},
+    ),
     Setting("read-only home", home="read-only"),
-    Setting("a path with spaces and letters", folder="das Buch 重み ğ"),
-    *(Setting(f"Python {number}", python=number) for number in ("3.11", "3.12", "3.13")),
+    Setting("a folder with spaces and other letters", folder="das Buch 重み ğ"),
+    *(Setting(f"Python {number}", python=number) for number in ("3.12", "3.13")),
     Setting("oldest torch", torch="oldest"),
     Setting("newest torch", torch="newest"),
 ]
@@ -92,6 +103,7 @@ def python_for(setting: Setting) -> Path | str:
     if setting.torch:
         version = "torch" if setting.torch == "newest" else f"torch=={oldest_torch()}"
         wanted = re.sub(r"^torch==.*$", version, wanted, flags=re.M)
+        wanted = re.sub(r"^sympy==.*$", "sympy", wanted, flags=re.M)  # whichever this torch asks for
     number = setting.python or f"{sys.version_info[0]}.{sys.version_info[1]}"
     steps = (
         [uv, "venv", "-q", "--clear", "--python", number, folder],
@@ -106,8 +118,8 @@ def python_for(setting: Setting) -> Path | str:
     return python
 
 
-def run(setting: Setting, chapter: Path, python: Path) -> dict[str, object]:
-    """One chapter in one setting."""
+def run(setting: Setting, job: str, python: Path) -> dict[str, object]:
+    """One chapter in one setting; or the library's tests."""
     with tempfile.TemporaryDirectory() as name:
         root = ROOT
         if setting.folder:
@@ -116,14 +128,15 @@ def run(setting: Setting, chapter: Path, python: Path) -> dict[str, object]:
                 shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
             for part in ("conftest.py", "pyproject.toml"):
                 shutil.copy(ROOT / part, root / part)
-        environment = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": str(root)} | setting.environment
-        if setting.home:
-            home = Path(name) / "home"
-            home.mkdir()
-            home.chmod(0o555)
-            environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "MPLCONFIGDIR": ""}
-        command = [python, "-m", "pytest", "-q", "-p", "no:warnings", "-p", "no:cacheprovider", "--nbval"]
-        command += ["--nbval-sanitize-with", "tests/sanitize.cfg", f"book/{chapter.name}"]
+        own = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "agg"}
+        environment = os.environ | dict.fromkeys(THREADS, "1") | own | setting.environment
+        if job != LIBRARY:
+            del environment["MPLBACKEND"]
+        if setting.home:  # /dev/null: folders below it can't be made, not even by root, who may write everywhere else
+            environment |= {"HOME": os.devnull, "XDG_CACHE_HOME": f"{os.devnull}/cache", "MPLCONFIGDIR": ""}
+        command = [python, "-m", "pytest", "-q", "-p", "no:warnings", "-p", "no:cacheprovider"]
+        notebook = ["--nbval", "--nbval-sanitize-with", "tests/sanitize.cfg", f"book/{job}.ipynb"]
+        command += ["tests/library"] if job == LIBRARY else notebook
         start = time.monotonic()
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
         seconds = round(time.monotonic() - start)
@@ -133,11 +146,18 @@ def run(setting: Setting, chapter: Path, python: Path) -> dict[str, object]:
     return {"verdict": verdict, **counts, "seconds": seconds, "told": told}
 
 
-def fingerprint(chapter: Path) -> str:
-    """Of the chapter and the library: a change of either makes a result old."""
-    digest = hashlib.sha256(chapter.read_bytes())
+def fingerprint(job: str) -> str:
+    """Of the chapter's code and outputs, or the library's tests, and of the library: a change makes a result old."""
+    digest = hashlib.sha256()
     for path in sorted((ROOT / "tyinglib").rglob("*.py")):
         digest.update(path.read_bytes())
+    if job == LIBRARY:
+        for path in sorted((ROOT / "tests" / "library").glob("*.py")):
+            digest.update(path.read_bytes())
+    else:
+        cells = json.loads((ROOT / "book" / f"{job}.ipynb").read_text(encoding="utf-8"))["cells"]
+        compared = [(cell["source"], cell["outputs"]) for cell in cells if cell["cell_type"] == "code"]
+        digest.update(json.dumps(compared).encode())
     return digest.hexdigest()[:16]
 
 
@@ -151,31 +171,40 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setting", default="", help="part of a setting's name")
     parser.add_argument("--chapter", default="", help="part of a chapter's name")
+    parser.add_argument("--workers", type=int, default=2, help="how many at once")
     parser.add_argument("--fresh", action="store_true", help="run again what has run")
     parser.add_argument("--list", action="store_true", help="the settings, and what is known")
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text())["results"] if RESULTS.exists() else {}
-    chapters = [path for path in sorted((ROOT / "book").glob("*.ipynb")) if options.chapter in path.stem]
     settings = [setting for setting in SETTINGS if options.setting in setting.name]
-    if not chapters or not settings:
+    chapters = [path.stem for path in sorted((ROOT / "book").glob("*.ipynb"))]
+    if not any(options.chapter in job for job in [*chapters, LIBRARY]) or not settings:
         print("nothing has such a name")
         return 2
-    for setting in settings:
-        known = results.setdefault(setting.name, {})
-        if options.list:
-            said = [entry["verdict"] for entry in known.values()]
-            print(f"{setting.name:34} {len(said)} run, {said.count('differs')} differ")
-            continue
-        why_not = supported(setting)
-        python = why_not or python_for(setting)
-        for chapter in chapters:
-            old, now = known.get(chapter.stem, {}), fingerprint(chapter)
-            if old.get("of") == now and old["verdict"] != "not run" and not options.fresh:
+    with ThreadPoolExecutor(options.workers) as pool:
+        waiting = {}
+        for setting in settings:
+            known = results.setdefault(setting.name, {})
+            if options.list:
+                said = [entry["verdict"] for entry in known.values()]
+                print(f"{setting.name:80} {len(said)} run, {said.count('differs')} differ")
                 continue
-            entry = {"verdict": "not run", "told": python} if isinstance(python, str) else run(setting, chapter, python)
-            known[chapter.stem] = {"of": now, **entry}
+            python = supported(setting) or python_for(setting)
+            for job in [*chapters, *([LIBRARY] if setting.python or setting.torch else [])]:
+                old, now = known.get(job, {}), fingerprint(job)
+                if options.chapter not in job:
+                    continue
+                if isinstance(python, str):
+                    known[job] = {"of": now, "verdict": "not run", "told": python}
+                elif options.fresh or old.get("of") != now or old["verdict"] == "not run":
+                    waiting[pool.submit(run, setting, job, python)] = (known, job, now, setting.name)
+        for done in as_completed(waiting):
+            known, job, now, name = waiting[done]
+            known[job] = {"of": now, **done.result()}
             keep(results)
-            print(f"{setting.name:34} {chapter.stem:22} {entry['verdict']} {entry.get('seconds', '')}", flush=True)
+            print(f"{name:80} {job:22} {known[job]['verdict']} {known[job]['seconds']}", flush=True)
+    if not options.list:
+        keep(results)
     differ = [entry for of_one in results.values() for entry in of_one.values() if entry["verdict"] == "differs"]
     return 1 if differ and not options.list else 0
 
