@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # what the library needs; the rooms for the book need more, and are tried with the book
+LONGEST_IMPORT = 1.2  # times torch and scikit-learn together
 FOR_THE_BOOK = ("plots", "notebook", "interactive", "_stills", "_mnist1d")
 
 
@@ -47,18 +48,29 @@ def look_into(wheel: Path, source: Path) -> None:
             raise SystemExit(f"the source archive lacks {name}")
 
 
+def import_time(python: Path, names: str, folder: Path, tries: int = 7) -> float:
+    """Seconds of processor time, the best of some: what else the machine does then counts little."""
+    code = f"import {names}, time; print(time.process_time())"
+    command = [python, "-c", code]
+    outputs = [subprocess.run(command, check=True, cwd=folder, capture_output=True, text=True) for _ in range(tries)]
+    return min(float(done.stdout) for done in outputs)
+
+
 def try_in_empty_environment(wheel: Path, folder: Path, index: str | None) -> None:
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
-    torch = re.search(r"^torch==\S+", (ROOT / "requirements.txt").read_text(), re.M)[
-        0
-    ]  # what the book was verified with
+    pins = (ROOT / "requirements.txt").read_text()
+    torch = re.search(r"^torch==\S+", pins, re.M)[0]  # what the book was verified with
     subprocess.run([*pip, torch, *(["--index-url", index] if index else [])], check=True)
     subprocess.run([*pip, wheel], check=True)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     alone = "import sys, tyinglib; bad = {'matplotlib', 'IPython', 'pytest'} & set(sys.modules); assert not bad, bad"
     subprocess.run([python, "-c", alone], check=True, cwd=folder, env=environment)
+    ratio = import_time(python, "tyinglib", folder) / import_time(python, "torch, sklearn", folder)
+    print(f"import tyinglib takes {ratio:.2f} times as long as import torch, sklearn")
+    if ratio > LONGEST_IMPORT:
+        raise SystemExit(f"that is more than {LONGEST_IMPORT} times: import late what few need")
     subprocess.run([*pip, "pytest"], check=True)
     # by module name: the installed files are imported, not the folder's
     skip = [f"--ignore-glob=*/{name}.py" for name in FOR_THE_BOOK]

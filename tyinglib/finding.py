@@ -16,7 +16,6 @@ import warnings
 
 import numpy as np
 import torch
-from sklearn.cluster import AffinityPropagation, KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
@@ -131,6 +130,8 @@ def _affinity(rows: Tensor, preference: float, damping: float) -> Tensor:
         raise ValueError(f"damping must be a number with 0.5 <= damping < 1, got {damping!r}")
     if len(rows) == 1:
         return torch.zeros(1, dtype=torch.int64)
+    from sklearn.cluster import AffinityPropagation  # here: it loads half of scikit-learn
+
     rows = rows.double()
     squares = rows.square().sum(1)
     similarity = rows @ rows.T / torch.maximum(squares[:, None], squares[None, :])
@@ -216,6 +217,8 @@ def _kmeans(rows: Tensor, n_groups: int | None, cost: Tensor) -> Tensor:
     different, place = np.unique(rows.double().numpy(), axis=0, return_inverse=True)
     if len(different) <= n_groups:  # every slice in its own group; k-means would warn
         return torch.from_numpy(place.reshape(-1))
+    from sklearn.cluster import KMeans  # here: it loads half of scikit-learn
+
     model = KMeans(n_groups, n_init=4, random_state=0)
     return torch.from_numpy(model.fit(rows.double().numpy(), sample_weight=cost.numpy()).labels_.astype(np.int64))
 

@@ -177,15 +177,15 @@ def test_bad_weights_are_named():
 
 
 def test_more_damping_is_tried_before_giving_up(monkeypatch):
-    from sklearn.cluster import AffinityPropagation
+    from sklearn import cluster
 
-    tried = []
+    tried, usual = [], cluster.AffinityPropagation
 
     def short(**settings):
         tried.append(settings["damping"])
-        return AffinityPropagation(**{**settings, "max_iter": 2})
+        return usual(**{**settings, "max_iter": 2})
 
-    monkeypatch.setattr(finding, "AffinityPropagation", short)
+    monkeypatch.setattr(cluster, "AffinityPropagation", short)
     with pytest.raises(ValueError, match=r"did not settle .* use method"):
         find_ties(planted(noise=0.5)[0], dim=0, damping=0.8)
     assert tried == [0.8, 0.9, 0.97]

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 CONF = """
 import sys
 sys.path.insert(0, {extensions!r})
-extensions = ["myst_nb", "sphinx_exercise", "anchors", "generated", "ledger", "lists", "landing"]
+extensions = ["myst_nb", "sphinx_exercise", "anchors", "generated", "ledger", "lists", "recorded", "landing"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 html_theme = "basic"
@@ -43,7 +43,10 @@ PAGE = """# Page
 ```
 ```{damages}
 ```
+```{matrix}
+```
 
+Stored: {recorded}`faults: killed / tries`.
 Quoted: {measured}`15`; {finding}`1`; {verdict}`20`; {finding}`20`; {measured}`15 in chapter 3`; {counted}`chapters`.
 Printed: {printed}`1: ratio ([0-9.]+), largest`.
 """
@@ -55,6 +58,8 @@ REFUSED = {
     "{printed}`1: ([0-9])`": "chapter 1 prints '([0-9])'",
     "{printed}`7: ([0-9])`": "there is no chapter 7",
     "{counted}`dreams`": "got 'dreams'",
+    "{recorded}`faults: killed / dreams`": "'faults: killed / dreams' is not stored: KeyError('dreams')",
+    "{recorded}`dreams: killed`": "'dreams: killed' is not stored: FileNotFoundError",
 }
 TOP = """# {title}
 
@@ -95,6 +100,15 @@ Do it.
 - Another."""
 
 
+MATRIX = {
+    "two threads": {"01-first": {"verdict": "same"}, "03-third": {"verdict": "differs", "failed": 2}},
+    "Python 4": {
+        "01-first": {"verdict": "not run", "told": "not to be had"},
+        "library": {"verdict": "same", "passed": 1234, "seconds": 5},
+    },
+}
+
+
 def chapter(number, title, needs, *findings):
     """A chapter in miniature."""
     ledger = Ledger(number)
@@ -116,6 +130,9 @@ def small_book(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     (folder / "book").mkdir()
     (folder / "tools").mkdir()
+    (folder / "benchmarks" / "results").mkdir(parents=True)
+    for name, content in {"faults": {"killed": {"tries": 1200}}, "matrix": {"results": MATRIX}}.items():
+        (folder / "benchmarks" / "results" / f"{name}.json").write_text(json.dumps(content))
     shutil.copy(ROOT / "tools" / "test_the_tests.py", folder / "tools")
     one = chapter(1, "First", "nothing", (1, "holds", "5 < 7."), (15, "holds", "Half."))
     three = chapter(3, "Third", "chapter 1", (15, "does not hold", "Nothing."))
@@ -146,13 +163,15 @@ def said(small_book):
 def test_pages_are_made_from_the_chapters(small_book, said):
     assert "index.md" not in said, said
     page = (small_book / "out" / "index.html").read_text()
-    apart = re.sub(r"</?(?:dt|dd|p|li|div|h[1-6])\b[^>]*>", " ", page)
+    apart = re.sub(r"</?(?:dt|dd|p|li|td|div|h[1-6])\b[^>]*>", " ", page)
     text = " ".join(re.sub(r"<[^>]+>", "", apart).split())
     assert (
         "Quoted: “Half.” (chapter 1) “Nothing.” (chapter 3); holds “5 &lt; 7.” (chapter 1); "
         "not measured yet; not measured yet ; “Nothing.” (chapter 3); 2."
     ) in text
     assert "Printed: 1.5." in text
+    assert "Stored: 1,200." in text
+    assert "two threads 1 of 2 03-third: 2 cells differ Python 4 0 of 1 1,234 passed, 0 failed not to be had" in text
     assert "holds (1) 1 holds when … (1) 15 does not hold (0) none not measured yet (18) 2 3" in text
     assert f"15. {STATEMENTS[15]} holds when … Chapter 1, holds: Half. See the cell." in text
     assert "Reading takes an hour, running a minute. 1 questions to vote on" in text

@@ -20,7 +20,17 @@ def test_versions_and_changes_agree():
 
 def test_the_library_alone_loads_no_tool_of_the_book():
     """Nor torch's parts for several processes, which take a second."""
-    heavy = ("matplotlib", "IPython", "nbformat", "dask", "distributed", "torch.distributed.tensor", "mnist1d", "PIL")
+    heavy = (
+        "sklearn.cluster",
+        "matplotlib",
+        "IPython",
+        "nbformat",
+        "dask",
+        "distributed",
+        "torch.distributed.tensor",
+        "mnist1d",
+        "PIL",
+    )
     look = f"import sys, tyinglib; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

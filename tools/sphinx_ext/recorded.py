@@ -2,7 +2,7 @@
 
 {recorded}`faults: killed / broken`     a number of faults.json, found by its keys
 ```{matrix}
-```                                     what tools/test_matrix.py found: a setting a row, how many notebooks came out
+```                                     what tools/test_matrix.py found: a setting a row
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 logger = logging.getLogger(__name__)
-COLUMNS = ("Setting", "Notebooks run", "Same outputs", "Note")
+COLUMNS = ("Setting", "Notebooks with the same outputs", "Tests of the library", "Note")
+WIDTHS = (6, 3, 3, 6)
+LIBRARY = "library"  # of the jobs in matrix.json the one that is no notebook
 
 
 def results(env: BuildEnvironment, name: str) -> Any:
@@ -46,24 +48,24 @@ class Matrix(SphinxDirective):
     """The same outputs elsewhere?"""
 
     def run(self) -> list[nodes.Node]:
-        rows = [
-            matrix_row(setting, list(runs.values())) for setting, runs in results(self.env, "matrix")["results"].items()
-        ]
-        table, group, body = nodes.table(classes=["matrix"]), nodes.tgroup(cols=len(COLUMNS)), nodes.tbody()
-        group += [nodes.colspec(colwidth=width) for width in (5, 2, 2, 8)]
-        head = nodes.thead("", table_row(COLUMNS))
-        body += [table_row(row) for row in rows]
-        group += [head, body]
+        rows = [matrix_row(setting, runs) for setting, runs in results(self.env, "matrix")["results"].items()]
+        table, group = nodes.table(classes=["matrix"]), nodes.tgroup(cols=len(COLUMNS))
+        group += [nodes.colspec(colwidth=width) for width in WIDTHS]
+        group += [nodes.thead("", table_row(COLUMNS)), nodes.tbody("", *map(table_row, rows))]
         table += group
         return [table]
 
 
-def matrix_row(setting: str, runs: list[dict[str, Any]]) -> tuple[str, ...]:
-    ran = [run for run in runs if run["verdict"] != "not run"]
-    same = sum(run["verdict"] == "same" for run in ran)
-    reasons = sorted({str(run["told"]) for run in runs if run["verdict"] == "not run"})
-    differ = [f"{name} differs" for name, run in ((run["name"], run) for run in ran) if run["verdict"] == "differs"]
-    return setting, str(len(ran)), str(same), "; ".join([*differ, *reasons])
+def matrix_row(setting: str, runs: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    """A setting, its pages with the same outputs, what became of the library's tests, and what else there is to say."""
+    pages = {name: run for name, run in runs.items() if name != LIBRARY}
+    ran = {name: run for name, run in pages.items() if run["verdict"] != "not run"}
+    same = sum(run["verdict"] == "same" for run in ran.values())
+    notes = [f"{name}: {run.get('failed', 0)} cells differ" for name, run in ran.items() if run["verdict"] == "differs"]
+    notes += sorted({str(run["told"]) for run in runs.values() if run["verdict"] == "not run"})
+    tests = runs.get(LIBRARY, {})
+    tested = f"{tests.get('passed', 0):,} passed, {tests.get('failed', 0)} failed" if "seconds" in tests else ""
+    return setting, f"{same} of {len(pages)}", tested, "; ".join(notes)
 
 
 def table_row(cells: tuple[str, ...]) -> nodes.row:
