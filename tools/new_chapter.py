@@ -133,7 +133,7 @@ def cells(number: int, title: str) -> list[nbformat.NotebookNode]:
         text(EXERCISES),
     ]
     for count in (1, 2, 3):
-        name, answer = f"Exercise {count}", 3
+        name, answer = f"Exercise {number}.{count}", 3
         digest = chapter_tools.answer_digest(name, answer)
         check = 'notebook.check_answer("{}", {}, "{}", digit_sum={})'
         made += [

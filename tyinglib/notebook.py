@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import math
 import random
 import textwrap
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from tyinglib import plots
@@ -149,6 +151,45 @@ def accuracy(model: nn.Module, data: Split) -> float:
     return 100 * float(right.double().mean())
 
 
+def interval(values: Tensor) -> tuple[float, float]:
+    r"""The mean of some runs, and half the width of its 95 % interval.
+
+    The half width is :math:`t_{0.975, n - 1}\, s / \sqrt n`, with the sample's standard deviation s and Student's t.
+
+    Parameters
+    ----------
+    values
+        Shape (n,), n >= 2: one number a run. Runs must be independent of each other. To compare two methods that ran on
+        the same seeds, give the differences.
+
+    Returns
+    -------
+    tuple
+        Mean and half width, in the unit of `values`.
+
+    Raises
+    ------
+    ValueError
+        If `values` does not have the shape (n,) with n >= 2.
+
+    References
+    ----------
+    Student (1908), The probable error of a mean. Biometrika 6(1), 1-25.
+
+    Examples
+    --------
+    >>> mean, half = interval(torch.tensor([1.0, 2.0, 3.0]))
+    >>> print(f"{mean:.1f} ± {half:.1f}")
+    2.0 ± 2.5
+
+    Chapters: 2, 3, 9.
+    """
+    if values.dim() != 1 or len(values) < 2:
+        raise ValueError(f"values must have the shape (n,) with n >= 2, one number a run; got {tuple(values.shape)}")
+    n = len(values)
+    return float(values.mean()), float(stdtrit(n - 1, 0.975) * values.std() / math.sqrt(n))
+
+
 def check_answer(exercise: str, answer: Any, digest: str, *, digit_sum: int | None = None) -> None:
     """Tell a reader whether an answer is right, without showing the right one.
 
@@ -171,7 +212,7 @@ def check_answer(exercise: str, answer: Any, digest: str, *, digit_sum: int | No
     Examples
     --------
     >>> check_answer("demo", None, answer_digest("demo", 42), digit_sum=6)
-    demo: no answer yet. Check on paper: the digits of the right answer add up to 6.
+    demo: no answer yet. Check on paper: its digits add up to 6.
     >>> check_answer("demo", 41, answer_digest("demo", 42), digit_sum=6)
     demo: 41 is not it. Try again, or open the solution.
     >>> check_answer("demo", 42, answer_digest("demo", 42), digit_sum=6)
@@ -182,7 +223,7 @@ def check_answer(exercise: str, answer: Any, digest: str, *, digit_sum: int | No
     if answer is None:
         paper = ""
         if digit_sum is not None:
-            paper = f" Check on paper: the digits of the right answer add up to {digit_sum}."
+            paper = f" Check on paper: its digits add up to {digit_sum}."
         print(f"{exercise}: no answer yet.{paper}")
         return
     right = answer_digest(exercise, answer) == digest

@@ -34,6 +34,18 @@ def test_answers_are_compared_by_value(capsys):
         notebook.check_answer("e", [3.5, 6.5], digest, digit_sum=18)
 
 
+def test_the_interval_covers_the_mean_as_often_as_it_says():
+    torch.manual_seed(0)
+    hits = []
+    for values in torch.randn(4000, 5, dtype=torch.float64) + 3:
+        mean, half = notebook.interval(values)
+        hits.append(abs(mean - 3) <= half)
+    assert 0.94 <= np.mean(hits) <= 0.96
+    for wrong in (torch.ones(1), torch.ones(2, 2)):
+        with pytest.raises(ValueError, match="one number a run"):
+            notebook.interval(wrong)
+
+
 def luminance(rgb):
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
     return float(np.dot([0.2126, 0.7152, 0.0722], linear))
