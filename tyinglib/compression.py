@@ -40,7 +40,7 @@ class ParameterCount:
     Parameters
     ----------
     total, nonzero, unique
-        See the head of this file.
+        `total` weights in use, `nonzero` of them not zero, `unique` free values that are stored and not zero.
 
     Examples
     --------

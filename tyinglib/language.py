@@ -126,7 +126,7 @@ class LanguageModel(nn.Module):
     words
         Size of the vocabulary.
     width, heads, layers
-        Of the network; `heads` divides `width`.
+        Sizes: `width` channels, `layers` blocks, `heads` query heads in each; `heads` divides `width`.
     hidden
         Units of each feed-forward net; default 4 * width.
     length
@@ -233,7 +233,7 @@ def fit(
     ids
         (n,), the text in numbers.
     steps, lr, batch
-        Steps, the learning rate, pieces of `model.length` words in each step.
+        `steps` steps at the learning rate `lr`, each on `batch` pieces of `model.length` words.
     seed
         Of the pieces: equal seeds give equal pieces, whatever the model.
     watch, watch_at

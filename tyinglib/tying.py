@@ -272,7 +272,7 @@ def mean_gradients(model: nn.Module) -> Iterator[None]:
 
     By itself it is the sum (S^T g), so at one learning rate a group of a hundred slices takes a step a hundred times
     as long as a single slice, and may diverge. With plain SGD, the mean is what averaging the slices after the step
-    of an untied weight gives; no learning rate of Adam's makes a difference, for it ignores the scale.
+    of an untied weight gives. Under Adam it makes no difference, for Adam ignores the scale of a gradient.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ def oscar_weights(n: int, l1: float, l2: float) -> Tensor:
     n
         How many, >= 1.
     l1, l2
-        >= 0: the smallest weight, and the step from one to the next.
+        `l1` >= 0 is the smallest weight, `l2` >= 0 the step from one to the next.
 
     Returns
     -------

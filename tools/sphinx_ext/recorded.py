@@ -18,7 +18,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 logger = logging.getLogger(__name__)
-COLUMNS = ("Setting", "Notebooks with the same outputs", "Tests of the library", "Note")
+COLUMNS = ("Setting", "Same outputs", "Tests of the library", "Note")
 WIDTHS = (6, 3, 3, 6)
 LIBRARY = "library"  # of the jobs in matrix.json the one that is no notebook
 
@@ -64,8 +64,8 @@ def matrix_row(setting: str, runs: dict[str, dict[str, Any]]) -> tuple[str, ...]
     notes = [f"{name}: {run.get('failed', 0)} cells differ" for name, run in ran.items() if run["verdict"] == "differs"]
     notes += sorted({str(run["told"]) for run in runs.values() if run["verdict"] == "not run"})
     tests = runs.get(LIBRARY, {})
-    tested = f"{tests.get('passed', 0):,} passed, {tests.get('failed', 0)} failed" if "seconds" in tests else ""
-    return setting, f"{same} of {len(pages)}", tested, "; ".join(notes)
+    tested = f"{tests.get('passed', 0):,} tests passed, {tests.get('failed', 0)} failed" if "seconds" in tests else ""
+    return setting, f"{same} of {len(pages)} notebooks", tested, "; ".join(notes)
 
 
 def table_row(cells: tuple[str, ...]) -> nodes.row:
