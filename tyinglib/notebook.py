@@ -182,12 +182,12 @@ def interval(values: Tensor) -> tuple[float, float]:
     >>> print(f"{mean:.1f} ± {half:.1f}")
     2.0 ± 2.5
 
-    Chapters: 2, 3, 9.
+    Chapter: Tying from prior knowledge; Two models, tied softly; Convolution.
     """
     if values.dim() != 1 or len(values) < 2:
         raise ValueError(f"values must have the shape (n,) with n >= 2, one number a run; got {tuple(values.shape)}")
     n = len(values)
-    return float(values.mean()), float(stdtrit(n - 1, 0.975) * values.std() / math.sqrt(n))
+    return float(values.mean()), float(stdtrit(n - 1, 0.975)) * float(values.std()) / math.sqrt(n)
 
 
 def check_answer(exercise: str, answer: Any, digest: str, *, digit_sum: int | None = None) -> None:

@@ -34,7 +34,7 @@ def digits(*, dtype: torch.dtype | None = None) -> Splits:
     (torch.Size([1000, 64]), torch.int64, 1.0)
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
-    Repository (1998), its test part, as shipped with scikit-learn (BSD-3). Chapters: 1 to 5, 9 to 11.
+    Repository (1998), its test part, as shipped with scikit-learn (BSD-3). Chapter: all.
     """
     raw = load_digits()
     x = torch.as_tensor(raw.data / 16, dtype=check_dtype(dtype))
