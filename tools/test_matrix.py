@@ -44,26 +44,29 @@ class Setting:
 
 
 LIBRARY = "library"  # a job like a chapter: the library's tests
+# What should change nothing is changed several things at a time: only if a setting differs must they be told apart.
 SETTINGS = [
-    *(Setting(f"{n} thread{'s' * (n > 1)}", dict.fromkeys(THREADS, str(n))) for n in (1, 2, 4)),
     *(
-        Setting(f"vector instructions of torch: {level}", {"ATEN_CPU_CAPABILITY": level})
-        for level in ("default", "avx2", "avx512")
+        Setting(
+            f"{n} thread{'s' * (n > 1)}, torch's vector instructions: {level}",
+            dict.fromkeys(THREADS, str(n)) | {"ATEN_CPU_CAPABILITY": level},
+        )
+        for n, level in ((1, "avx512"), (2, "avx2"), (4, "default"))
     ),
     Setting(
         "kernels of other processors: oneDNN SSE 4.1, MKL compatible, OpenBLAS Nehalem",
         {"ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE", "OPENBLAS_CORETYPE": "Nehalem"},
     ),
     Setting(
-        "hash seed 1, locale tr_TR, time zone Pacific/Chatham",
+        "hash seed 1, locale tr_TR, time zone Pacific/Chatham, a folder with spaces and other letters",
         {"PYTHONHASHSEED": "1", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "TZ": "Pacific/Chatham"},
+        folder="das Buch 重み ğ",
     ),
     Setting(
-        "hash seed 2, locale ja_JP, time zone America/St_Johns",
+        "hash seed 2, locale ja_JP, time zone America/St_Johns, a home that can't be written",
         {"PYTHONHASHSEED": "2", "LC_ALL": "ja_JP.UTF-8", "LANG": "ja_JP.UTF-8", "TZ": "America/St_Johns"},
+        home="read-only",
     ),
-    Setting("read-only home", home="read-only"),
-    Setting("a folder with spaces and other letters", folder="das Buch 重み ğ"),
     *(Setting(f"Python {number}", python=number) for number in ("3.12", "3.13")),
     Setting("oldest torch", torch="oldest"),
     Setting("newest torch", torch="newest"),
@@ -197,7 +200,7 @@ def main() -> int:
             known = results.setdefault(setting.name, {})
             if options.list:
                 said = [entry["verdict"] for entry in known.values()]
-                print(f"{setting.name:80} {len(said)} run, {said.count('differs')} differ")
+                print(f"{setting.name:96} {len(said)} run, {said.count('differs')} differ")
                 continue
             python = supported(setting) or python_for(setting)
             for job in [*chapters, *([LIBRARY] if setting.python or setting.torch else [])]:
@@ -212,7 +215,7 @@ def main() -> int:
             known, job, now, name = waiting[done]
             known[job] = {"of": now, **done.result()}
             keep(results)
-            print(f"{name:80} {job:22} {known[job]['verdict']} {known[job]['seconds']}", flush=True)
+            print(f"{name:96} {job:22} {known[job]['verdict']} {known[job]['seconds']}", flush=True)
     if not options.list:
         keep(results)
     differ = [entry for of_one in results.values() for entry in of_one.values() if entry["verdict"] == "differs"]

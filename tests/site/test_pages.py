@@ -38,6 +38,15 @@ def test_no_script_holds_up_the_first_paint(page):
         assert [tag for tag in loaded if "defer" not in tag] == []
 
 
+FORMULAS = """() => [...document.querySelectorAll('article div.math')].filter(e => {
+    const box = e.querySelector('.katex-display')?.getBoundingClientRect();
+    if (!box?.width) return false;
+    const text = e.querySelector('.katex-html').getBoundingClientRect();
+    const number = e.querySelector('.eqno')?.getBoundingClientRect();
+    return text.left < box.left - 1 || (number && number.left < box.right - 1);
+}).map(e => e.id)"""
+
+
 @pytest.mark.parametrize(("mode", "width"), SCREENS)
 @pytest.mark.parametrize("page", ALL)
 def test_pages_open_cleanly_fit_and_are_accessible(open_page, page, mode, width):
@@ -53,6 +62,7 @@ def test_pages_open_cleanly_fit_and_are_accessible(open_page, page, mode, width)
         return true;
     }).map(e => e.outerHTML.slice(0, 100))"""
     assert tab.evaluate(cut) == [], "something sticks out and cannot be scrolled to"
+    assert tab.evaluate(FORMULAS) == [], "a formula begins outside its box, or lies under its number"
     if page in SHOWN:
         SCREENSHOTS.mkdir(exist_ok=True)
         tab.screenshot(path=SCREENSHOTS / f"{page.split('/')[-1].removesuffix('.html')}-{mode}-{width}.png")
@@ -96,6 +106,11 @@ def test_figures_are_turned_over_in_the_dark_and_keep_their_shape(open_page):
     assert "invert" in figure.evaluate("e => getComputedStyle(e).filter")
     shape = figure.evaluate("e => [e.width / e.height, e.naturalWidth / e.naturalHeight]")
     assert shape[0] == pytest.approx(shape[1], rel=0.02)
+
+
+def test_a_photograph_stays_a_photograph_in_the_dark(open_page):
+    picture = open_page("book/09-convolution.html", "dark").locator(".tag_photo .cell_output img").first
+    assert picture.evaluate("e => getComputedStyle(e).filter") == "none"
 
 
 def test_search_finds_the_terms_of_the_glossary(open_page):
