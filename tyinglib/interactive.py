@@ -321,7 +321,7 @@ def _picture(figure: Figure, kind: str = "png") -> str:
     canvas, small = FigureCanvasAgg(figure), io.BytesIO()
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
-    drawn = Image.fromarray(pixels).quantize(64, dither=Image.Dither.NONE)
+    drawn = Image.fromarray(pixels).quantize(64, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     if kind == "webp":
         drawn.convert("RGB").save(small, format="webp", lossless=True)
     else:
