@@ -48,7 +48,12 @@ class Matrix(SphinxDirective):
     """The same outputs elsewhere?"""
 
     def run(self) -> list[nodes.Node]:
-        rows = [matrix_row(setting, runs) for setting, runs in results(self.env, "matrix")["results"].items()]
+        try:
+            found = results(self.env, "matrix")["results"]
+        except (OSError, KeyError) as error:
+            logger.warning("matrix: no results are stored: %r", error, location=self.get_location())
+            return []
+        rows = [matrix_row(setting, runs) for setting, runs in found.items()]
         table, group = nodes.table(classes=["matrix"]), nodes.tgroup(cols=len(COLUMNS))
         group += [nodes.colspec(colwidth=width) for width in WIDTHS]
         group += [nodes.thead("", table_row(COLUMNS)), nodes.tbody("", *map(table_row, rows))]
