@@ -63,7 +63,7 @@ SETTINGS = [
         folder="das Buch 重み ğ",
     ),
     Setting(
-        "hash seed 2, locale ja_JP, time zone America/St_Johns, a home that can't be written",
+        "hash seed 2, locale ja_JP, time zone America/St_Johns, a home that can't be written (MPLCONFIGDIR set)",
         {"PYTHONHASHSEED": "2", "LC_ALL": "ja_JP.UTF-8", "LANG": "ja_JP.UTF-8", "TZ": "America/St_Johns"},
         home="read-only",
     ),
@@ -137,7 +137,8 @@ def run(setting: Setting, job: str, python: Path) -> dict[str, object]:
         if job != LIBRARY:
             del environment["MPLBACKEND"]
         if setting.home:  # /dev/null: folders below it can't be made, not even by root, who may write everywhere else
-            environment |= {"HOME": os.devnull, "XDG_CACHE_HOME": f"{os.devnull}/cache", "MPLCONFIGDIR": ""}
+            # Matplotlib would say on stderr that its cache went elsewhere: so it is told where
+            environment |= {"HOME": os.devnull, "XDG_CACHE_HOME": f"{os.devnull}/cache", "MPLCONFIGDIR": name}
         command = [python, "-m", "pytest", "-q", "-p", "no:warnings", "-p", "no:cacheprovider"]
         notebook = ["--nbval", "--nbval-sanitize-with", "tests/sanitize.cfg", f"book/{job}.ipynb"]
         command += ["tests/library"] if job == LIBRARY else notebook
