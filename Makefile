@@ -82,7 +82,7 @@ fuzz: $(VENV)/.installed ## 100,000 strange files for load_tied, and as many inp
 	@$(BIN)/python tests/fuzz/explore.py 100000 benchmarks/results/fuzz.json
 	@FUZZ=100000 FUZZ_RESULTS=benchmarks/results/fuzz_prox.json $(BIN)/python -m pytest -q tests/fuzz/test_prox.py
 
-test-matrix: $(VENV)/.installed ## every chapter in many settings, compared strictly (hours; goes on where it stopped); SETTING= CHAPTER= FRESH=1
+test-matrix: $(VENV)/.installed ## every chapter in ten settings, compared strictly (an hour, and gigabytes; goes on where it stopped); SETTING= CHAPTER= FRESH=1
 	@$(BIN)/python tools/test_matrix.py --setting "$(SETTING)" --chapter "$(CHAPTER)" $(if $(FRESH),--fresh)
 
 new-chapter: $(VENV)/.installed ## a chapter to fill in: NUMBER=12 NAME=my-question TITLE="My question"
