@@ -139,8 +139,8 @@ def run(setting: Setting, job: str, python: Path) -> dict[str, object]:
         if setting.home:  # /dev/null: folders below it can't be made, not even by root, who may write everywhere else
             # Matplotlib would say on stderr that its cache went elsewhere: so it is told where
             environment |= {"HOME": os.devnull, "XDG_CACHE_HOME": f"{os.devnull}/cache", "MPLCONFIGDIR": name}
-        command = [python, "-m", "pytest", "-q", "-p", "no:warnings", "-p", "no:cacheprovider"]
-        notebook = ["--nbval", "--nbval-sanitize-with", "tests/sanitize.cfg", f"book/{job}.ipynb"]
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        notebook = ["-p", "no:warnings", "--nbval", "--nbval-sanitize-with", "tests/sanitize.cfg", f"book/{job}.ipynb"]
         command += ["tests/library"] if job == LIBRARY else notebook
         start = time.monotonic()
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
@@ -170,8 +170,10 @@ def fingerprint(job: str) -> str:
             digest.update(code_of(path))
     else:
         cells = json.loads((ROOT / "book" / f"{job}.ipynb").read_text(encoding="utf-8"))["cells"]
-        compared = [(cell["source"], cell["outputs"]) for cell in cells if cell["cell_type"] == "code"]
-        digest.update(json.dumps(compared).encode())
+        for cell in cells:
+            if cell["cell_type"] == "code":
+                ignored = "nbval-ignore-output" in cell["metadata"].get("tags", [])
+                digest.update(json.dumps([cell["source"], [] if ignored else cell["outputs"]]).encode())
     return digest.hexdigest()[:16]
 
 
