@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -132,10 +133,10 @@ def run(setting: Setting, job: str, python: Path) -> dict[str, object]:
                 shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
             for part in ("conftest.py", "pyproject.toml"):
                 shutil.copy(ROOT / part, root / part)
-        own = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "agg"}
+        own = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
         environment = os.environ | dict.fromkeys(THREADS, "1") | own | setting.environment
-        if job != LIBRARY:
-            del environment["MPLBACKEND"]
+        if job == LIBRARY:  # notebooks choose their own
+            environment["MPLBACKEND"] = "agg"
         if setting.home:  # /dev/null: folders below it can't be made, not even by root, who may write everywhere else
             # Matplotlib would say on stderr that its cache went elsewhere: so it is told where
             environment |= {"HOME": os.devnull, "XDG_CACHE_HOME": f"{os.devnull}/cache", "MPLCONFIGDIR": name}
@@ -148,7 +149,14 @@ def run(setting: Setting, job: str, python: Path) -> dict[str, object]:
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout)}
     verdict = "same" if done.returncode == 0 else "differs"
     told = "" if done.returncode == 0 else done.stdout[-2000:] + done.stderr[-500:]
-    return {"verdict": verdict, **counts, "seconds": seconds, "told": told}
+    return {"verdict": verdict, **counts, "with": versions(python), "seconds": seconds, "told": told}
+
+
+@functools.cache
+def versions(python: Path) -> str:
+    """Of Python and PyTorch in an environment: "newest" alone says little a year later."""
+    code = "import platform, torch; print(f'Python {platform.python_version()}, torch {torch.__version__}')"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def code_of(path: Path) -> bytes:

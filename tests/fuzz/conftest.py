@@ -14,7 +14,7 @@ passed = {}
 def pytest_runtest_makereport(item):
     report = yield
     if report.when == "call" and report.passed and hasattr(item.obj, "hypothesis"):
-        passed[item.name] = item.obj._hypothesis_internal_use_settings.max_examples
+        passed[item.name] = item.module.RUNS
     return report
 
 

@@ -104,7 +104,7 @@ MATRIX = {
     "two threads": {"01-first": {"verdict": "same"}, "03-third": {"verdict": "differs", "failed": 2}},
     "Python 4": {
         "01-first": {"verdict": "not run", "told": "not to be had"},
-        "library": {"verdict": "same", "passed": 1234, "seconds": 5},
+        "library": {"verdict": "same", "passed": 1234, "with": "torch 9", "seconds": 5},
     },
 }
 
@@ -172,7 +172,7 @@ def test_pages_are_made_from_the_chapters(small_book, said):
     assert "Printed: 1.5." in text
     assert "Stored: 1,200." in text
     assert "two threads 1 of 2 notebooks 03-third: 2 cells differ" in text
-    assert "Python 4 0 of 1 notebooks 1,234 tests passed, 0 failed not to be had" in text
+    assert "Python 4 0 of 1 notebooks 1,234 tests passed, 0 failed torch 9; not to be had" in text
     assert "holds (1) 1 holds when … (1) 15 does not hold (0) none not measured yet (18) 2 3" in text
     assert f"15. {STATEMENTS[15]} holds when … Chapter 1, holds: Half. See the cell." in text
     assert "Reading takes an hour, running a minute. 1 questions to vote on" in text

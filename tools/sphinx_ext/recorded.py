@@ -67,6 +67,7 @@ def matrix_row(setting: str, runs: dict[str, dict[str, Any]]) -> tuple[str, ...]
     ran = {name: run for name, run in pages.items() if run["verdict"] != "not run"}
     same = sum(run["verdict"] == "same" for run in ran.values())
     notes = [f"{name}: {run.get('failed', 0)} cells differ" for name, run in ran.items() if run["verdict"] == "differs"]
+    notes += sorted({str(run["with"]) for run in runs.values() if "with" in run})
     notes += sorted({str(run["told"]) for run in runs.values() if run["verdict"] == "not run"})
     tests = runs.get(LIBRARY, {})
     tested = f"{tests.get('passed', 0):,} tests passed, {tests.get('failed', 0)} failed" if "seconds" in tests else ""
