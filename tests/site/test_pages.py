@@ -2,10 +2,14 @@
 
 import gzip
 import re
+import sys
 
 import pytest
 from axe import violations
 from browsing import OTHERS, PAGES, ROOT, SITE
+
+sys.path.insert(0, str(ROOT / "tools" / "sphinx_ext"))
+from punctuation import LONGEST
 
 SCREENS = [("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)]
 RULES = {("light", 1280): "all", ("dark", 1280): "colours", ("light", 360): "all but colours"}  # no rule twice
@@ -47,6 +51,18 @@ FORMULAS = """() => [...document.querySelectorAll('article div.math')].filter(e 
 }).map(e => e.id)"""
 
 
+# formulas whose punctuation begins a line: the character after one stands left of where the formula ends
+TORN = """() => [...document.querySelectorAll('article span.math')].filter(e => {
+    const after = e.nextSibling, boxes = e.querySelectorAll('.base');
+    if (after?.nodeType !== Node.TEXT_NODE || !/^[^\\s]/.test(after.data) || !boxes.length) return false;
+    const first = document.createRange();
+    first.setStart(after, 0);
+    first.setEnd(after, 1);
+    const left = first.getBoundingClientRect().left;
+    return left && left < boxes[boxes.length - 1].getBoundingClientRect().left;
+}).map(e => e.querySelector('annotation').textContent)"""
+
+
 @pytest.mark.parametrize(("mode", "width"), SCREENS)
 @pytest.mark.parametrize("page", ALL)
 def test_pages_open_cleanly_fit_and_are_accessible(open_page, page, mode, width):
@@ -63,6 +79,7 @@ def test_pages_open_cleanly_fit_and_are_accessible(open_page, page, mode, width)
     }).map(e => e.outerHTML.slice(0, 100))"""
     assert tab.evaluate(cut) == [], "something sticks out and cannot be scrolled to"
     assert tab.evaluate(FORMULAS) == [], "a formula begins outside its box, or lies under its number"
+    assert [tex for tex in tab.evaluate(TORN) if len(tex) <= LONGEST] == [], "a line begins with what follows a formula"
     if page in SHOWN:
         SCREENSHOTS.mkdir(exist_ok=True)
         tab.screenshot(path=SCREENSHOTS / f"{page.split('/')[-1].removesuffix('.html')}-{mode}-{width}.png")
