@@ -10,11 +10,14 @@ Equal values that are not tied are stored, and counted, one by one.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +162,7 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
         Any module; its ``state_dict`` must hold tensors only.
     path
         Where to write. The file appears whole or not at all: it is written beside the target,
-        flushed to disk, then renamed.
+        flushed to disk, then renamed. What a killed writer left there is removed by the first save an hour later.
 
     Returns
     -------
@@ -409,6 +412,7 @@ def _read(path: Path, limit: int) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _write_atomically(path: Path, data: bytes) -> None:
+    _remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -424,6 +428,17 @@ def _write_atomically(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+ABANDONED = 3600  # seconds after which nobody can still be writing
+
+
+def _remove_abandoned(path: Path) -> None:
+    """A writer that was killed left its unfinished file; saved often, they would fill the disk."""
+    for unfinished in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
+        with contextlib.suppress(OSError):  # another writer took it away, or it is somebody else's
+            if time.time() - unfinished.stat().st_mtime > ABANDONED:
+                unfinished.unlink()
 
 
 def _check_fit(

@@ -171,11 +171,13 @@ def _leaders(rows: Tensor, threshold: float) -> Tensor:
         block = order[start : start + BLOCK]
         # no shorter slice can be as similar as `enough` to a leader so much longer
         reach = int((squares[leaders] * enough**2 > squares[block[0]]).sum())
-        best = torch.full((len(block),), -math.inf, dtype=rows.dtype)
+        joins = torch.zeros(len(block), dtype=torch.bool)
         if reach < len(leaders):
-            best, nearest = (rows[block] @ rows[leaders[reach:]].T / squares[leaders[reach:]]).max(1)
-            labels[block] = nearest + reach
-        left = block[best < enough]
+            near = leaders[reach:]
+            similarity = rows[block] @ (rows[near] / squares[near, None]).T
+            joins = similarity.amax(1) >= enough  # without places, which take several times as long
+            labels[block[joins]] = similarity[joins].argmax(1) + reach
+        left = block[~joins]
         new = _lead_in_turn(rows[left], squares[left], enough)
         labels[left] = new + len(leaders)
         leads = torch.from_numpy(np.unique(new.numpy(), return_index=True)[1])

@@ -212,7 +212,7 @@ def check_answer(exercise: str, answer: Any, digest: str, *, digit_sum: int | No
     Examples
     --------
     >>> check_answer("demo", None, answer_digest("demo", 42), digit_sum=6)
-    demo: no answer yet. Check on paper: its digits add up to 6.
+    demo: no answer yet. Check on paper: the digits of the answer add up to 6.
     >>> check_answer("demo", 41, answer_digest("demo", 42), digit_sum=6)
     demo: 41 is not it. Try again, or open the solution.
     >>> check_answer("demo", 42, answer_digest("demo", 42), digit_sum=6)
@@ -223,7 +223,7 @@ def check_answer(exercise: str, answer: Any, digest: str, *, digit_sum: int | No
     if answer is None:
         paper = ""
         if digit_sum is not None:
-            paper = f" Check on paper: its digits add up to {digit_sum}."
+            paper = f" Check on paper: the digits of the answer add up to {digit_sum}."
         print(f"{exercise}: no answer yet.{paper}")
         return
     right = answer_digest(exercise, answer) == digest

@@ -273,3 +273,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(saved, monkeypatch):
         save_tied(model, path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_what_killed_writers_left_is_removed_an_hour_later(saved):
+    model, path = saved
+    old, young = (path.with_name(f".{path.name}.{digit * 16}.tmp") for digit in "0f")
+    others = [path.with_name(f".other.{'0' * 16}.tmp"), path.with_name(f".{path.name}.mine.tmp")]
+    for file in (old, young, *others):
+        file.write_bytes(b"unfinished")
+        os.utime(file, (0, 0))
+    os.utime(young)
+    save_tied(model, path)
+    assert {p.name for p in path.parent.iterdir()} == {p.name for p in (path, young, *others)}
