@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tyinglib.notebook import answer_digest
+
 # tools/test_the_tests.py points this at a damaged copy
 ROOT = Path(os.environ.get("BOOK_ROOT", Path(__file__).parents[2]))
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -159,6 +161,10 @@ def test_exercises_have_checks_and_solutions(chapter):
         assert re.search(solution, text, re.M), f"{label}: no solution in a drop-down"
     asked = [c for c in code_cells(chapter) if c.source.startswith("my_answer = None") and "check_answer(" in c.source]
     assert len(asked) == len(exercises)
+    for cell in asked:
+        with_sum = re.findall(r'"(Exercise [\d.]+)",\s*my_answer,\s*"(\w+)",\s*digit_sum', cell.source)
+        tells = [name for name, digest in with_sum if digest in {answer_digest(name, digit) for digit in range(10)}]
+        assert not tells, f"{tells}: the sum of one digit is the answer; leave digit_sum out"
     said = "\n".join(t for c in code_cells(chapter) for t in text_outputs(c))
     right = re.findall(r"^Exercise (\d+\.\d+): right\.", said, re.M)
     number = int(re.match(r"ex-(\d+)-", exercises[0])[1])
