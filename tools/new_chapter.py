@@ -133,14 +133,14 @@ def cells(number: int, title: str) -> list[nbformat.NotebookNode]:
         text(EXERCISES),
     ]
     for count in (1, 2, 3):
-        name, answer = f"Exercise {number}.{count}", 3
+        name, answer = f"Exercise {number}.{count}", 12  # of several digits: their sum must not be the answer
         digest = chapter_tools.answer_digest(name, answer)
-        check = 'notebook.check_answer("{}", {}, "{}", digit_sum={})'
+        check = 'notebook.check_answer("{}", {}, "{}", digit_sum=3)'
         made += [
             text(EXERCISE.format(number=number, count=count)),
-            code("my_answer = None  # a whole number\n" + check.format(name, "my_answer", digest, answer)),
+            code("my_answer = None  # a whole number\n" + check.format(name, "my_answer", digest)),
             text(SOLUTION.format(number=number, count=count)),
-            code(check.format(name, answer, digest, answer), metadata={"jupyter": {"source_hidden": True}}),
+            code(check.format(name, answer, digest), metadata={"jupyter": {"source_hidden": True}}),
             text(":::{solution-end}\n:::"),
         ]
     return [*made, text(END)]
