@@ -80,7 +80,7 @@ test-faults: $(VENV)/.installed ## kill writers 200 times, fill the disk, write 
 fuzz: $(VENV)/.installed ## 100,000 strange files for load_tied, and as many inputs for each prox (half an hour)
 	@$(BIN)/python -m pip install --disable-pip-version-check -q atheris==3.0.0
 	@$(BIN)/python tests/fuzz/explore.py 100000 benchmarks/results/fuzz.json
-	@FUZZ=100000 FUZZ_RESULTS=benchmarks/results/fuzz_prox.json $(BIN)/python -m pytest -q tests/fuzz/test_prox.py
+	@FUZZ=100000 FUZZ_RESULTS=benchmarks/results/fuzz_prox.json $(BIN)/python -m pytest -q -o faulthandler_timeout=0 tests/fuzz/test_prox.py
 
 test-matrix: $(VENV)/.installed ## every chapter in ten settings, compared strictly (an hour, and gigabytes; goes on where it stopped); SETTING= CHAPTER= FRESH=1
 	@$(BIN)/python tools/test_matrix.py --setting "$(SETTING)" --chapter "$(CHAPTER)" $(if $(FRESH),--fresh)

@@ -20,8 +20,8 @@ PYTHON = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", 
 NBVAL = [*PYTHON, "--nbval", "--nbval-sanitize-with", "tests/sanitize.cfg", CHAPTER]
 RULES = [*PYTHON, "tests/chapters"]
 BOOK = [sys.executable, "tools/build_book.py"]
-LIMIT = 600  # seconds; the longest check takes half a minute
 LIBRARY = [*PYTHON, "tests/library/test_selection.py"]
+LIMIT = 600  # seconds; the longest check takes half a minute
 
 
 def edit_cell(found: Callable, change: Callable) -> Callable[[Path], None]:
