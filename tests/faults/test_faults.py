@@ -13,7 +13,7 @@ import pytest
 from nbformat import v4
 
 ROOT = Path(__file__).resolve().parents[2]
-TRIES = int(os.environ.get("FAULT_TRIES", "8"))
+TRIES = int(os.environ.get("FAULT_TRIES", "40"))
 posix = pytest.mark.skipif(os.name != "posix", reason="kills and limits as POSIX has them")
 
 
@@ -34,7 +34,8 @@ def test_killed_at_any_moment(found):
     killed = found["killed"]
     assert killed["broken"] == 0
     assert killed["old"] + killed["new"] == TRIES
-    assert killed["killed before its end"] > 0, "no writer was killed while it wrote: nothing was tested"
+    assert killed["old"] > 0, "no writer was killed before it had written: nothing was tested"
+    assert killed["new"] > 0, "no writer got as far as the new file: nothing was tested"
 
 
 @posix

@@ -67,7 +67,7 @@ def write_forever(path: Path, models: list[nn.Module]) -> None:
 
 
 def killed(folder: Path, tries: int, seed: int = 0) -> dict[str, int]:
-    """kill -9 after a random part of a few writes."""
+    """kill -9 at random moments, half of them before the writer's end: the span follows how fast it is here."""
     path, rng, found = folder / "killed", random.Random(seed), Counter({"old": 0, "new": 0, "broken": 0})
     models = {value: model(value) for value in (1.0, 2.0)}
     save_tied(models[1.0], path)
@@ -82,6 +82,7 @@ def killed(folder: Path, tries: int, seed: int = 0) -> dict[str, int]:
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         found["killed before its end"] += os.WIFSIGNALED(status)
+        span *= 1.2 if os.WIFSIGNALED(status) else 1 / 1.2
         try:
             now = value_of(path)
             found["new" if now == other else "old"] += 1
