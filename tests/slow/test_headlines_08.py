@@ -11,7 +11,18 @@ SEEDS = (100, 101, 102)
 
 @pytest.fixture(scope="module")
 def chapter():
-    names = ["descend", "stage_one", "penalties", "rows_of", "commonest", "tied_copy", "stage_two", "by_lot", "treated"]
+    names = [
+        "network",
+        "descend",
+        "stage_one",
+        "penalties",
+        "rows_of",
+        "commonest",
+        "tied_copy",
+        "stage_two",
+        "by_lot",
+        "treated",
+    ]
     before = torch.get_default_dtype()
     yield load(8, [*names, "careless", "deep", "with_a_twin"])
     torch.set_default_dtype(before)
