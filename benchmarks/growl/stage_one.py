@@ -115,9 +115,7 @@ class Ensemble:
             self._pull("gamma", None, back * normal)
             self._pull("beta", None, back)
             back = back * self.gamma
-            back = inverse * (
-                back - back.mean(1, keepdim=True) - normal * (back * normal).mean(1, keepdim=True)
-            )
+            back = inverse * (back - back.mean(1, keepdim=True) - normal * (back * normal).mean(1, keepdim=True))
         back = back * (a > 0)
         self._pull("W", x.mT, back)
         self._pull("b", None, back)

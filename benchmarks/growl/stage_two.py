@@ -39,7 +39,7 @@ def retrain(ensemble: Ensemble, labels: Tensor) -> list[dict[str, Any]]:
         for rows in batches(ensemble):
             ensemble.step(rows, lr)
         whole = ensemble.layer_one()
-        ensemble.set_layer_one(torch.stack([average(w, l) for w, l in zip(whole, labels, strict=True)]))
+        ensemble.set_layer_one(torch.stack([average(weight, own) for weight, own in zip(whole, labels, strict=True)]))
         for part, values in scores.items():
             values.append([round(score, 2) for score in ensemble.accuracy(part)])
     return [{part: [epoch[i] for epoch in values] for part, values in scores.items()} for i in range(len(labels))]
