@@ -151,6 +151,36 @@ def test_predictions_have_feedback_for_every_answer(chapter):
         assert all(feedback.startswith("**") for _, feedback in answers), block
 
 
+def right_places(notebook):
+    """Of each prediction: (the right answer's place, counted from 0; how many answers there are)."""
+    for block in re.findall(r'<div class="predict">(.*?)</div>', "\n".join(prose(notebook)), re.S):
+        feedback = re.findall(r"</summary>\n\n(\*\*\w+)", block)
+        yield feedback.index("**Right"), len(feedback)
+
+
+def test_the_right_answer_stands_in_no_favourite_place(chapter):
+    """A reader who always takes one place is right in at most half of a chapter's predictions, rounded up."""
+    places = [place for place, _ in right_places(chapter)]
+    most = max(map(places.count, places))
+    assert most <= (len(places) + 1) // 2, f"right answers stand at {[place + 1 for place in places]}: shuffle them"
+
+
+def test_right_answers_are_spread_over_all_places_of_the_book():
+    """Of the predictions with k answers, each place has its k-th part, give or take two."""
+    found = [pair for path in CHAPTERS for pair in right_places(nbformat.read(path, as_version=4))]
+    for k in {2, 3}:
+        places = [place for place, answers in found if answers == k]
+        counts = [places.count(place) for place in range(k)]
+        assert max(abs(count - len(places) / k) for count in counts) <= 2, f"{k} answers: {counts} at each place"
+
+
+def test_answers_do_not_stand_open_in_jupyterlab(page):
+    """Its Markdown closes an HTML block at a blank line only: without one, what follows is shown in plain sight."""
+    for text in prose(page):
+        touching = re.search(r"</details>\n?[ \t]*<details", text)
+        assert not touching, f"a blank line must stand between </details> and <details>:\n{text}"
+
+
 def test_exercises_have_checks_and_solutions(chapter):
     text = "\n".join(prose(chapter))
     exercises = re.findall(r":::\{exercise\}.*\n:label: (\S+)", text)
