@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from confessions import MOST, SECTION, confessions
 
 from tyinglib.notebook import answer_digest
 
@@ -199,6 +200,28 @@ def test_exercises_have_checks_and_solutions(chapter):
     right = re.findall(r"^Exercise (\d+\.\d+): right\.", said, re.M)
     number = int(re.match(r"ex-(\d+)-", exercises[0])[1])
     assert right == [f"{number}.{k + 1}" for k in range(len(exercises))], "each solution passes its check, in order"
+
+
+KNOWN_CONFESSIONS = json.loads(Path(__file__).with_name("confessions.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_control_that_was_not_run_is_confessed_in_one_place(path):
+    found = confessions(prose(nbformat.read(path, as_version=4)))
+    assert len(found) <= MOST, f"run the cheap ones; the others belong into a section *{SECTION}*: {found}"
+    known = KNOWN_CONFESSIONS.get(path.stem, [])
+    new = [sentence for sentence in found if sentence not in known]
+    assert not new, f"run it, or move it into a section *{SECTION}* with what it would cost: {new}"
+    gone = [sentence for sentence in known if sentence not in found]
+    assert not gone, f"well done; take it out of confessions.json too: {gone}"
+
+
+def test_confessions_are_found_where_they_may_not_stand():
+    cheap = "It rains. We did not try snow. The other ways were not measured (we can't tell why). It could have worked!"
+    assert confessions([f"## One\n\n{cheap}"]) == re.split(r"(?<=\.) (?=We|The)|(?<=\)\.) ", cheap)[1:]
+    assert not confessions([f"## {SECTION}\n\n{cheap}", cheap])  # the section goes on to the next heading
+    assert confessions([f"## {SECTION}\n\n{cheap}", f"## Two\n\n{cheap}"]) == confessions([cheap])
+    assert not confessions(["The gradient never sees $g$. What was never asked is not answered. We tried it."])
 
 
 # Numbers in prose. A number must be printed by some output of the chapter or written in some code cell (then it is a
