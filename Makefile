@@ -1,8 +1,10 @@
 # Everything runs in .venv, which is made and filled when a target needs it. `make help` lists the targets.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+# PYTHON= says which Python makes it; pyproject.toml says which is the first that will do.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3 || command -v python)
 VENV := .venv
-BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-SITE := _build/html
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(SCRIPTS)
+PEERS := .venv-benchmark/$(SCRIPTS)
 # Kernels and tests take sums in one order: one thread, unless the caller sets another number.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
@@ -14,13 +16,12 @@ export PYTHONWARNINGS :=
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: requirements.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found"; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; use make PYTHON=...")'
+	@test -n "$(PYTHON)" || { echo "no Python was found; use make PYTHON=/path/to/python"; exit 1; }
 	@echo "==> installing into $(VENV) (once: a minute or two, 2 GB)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) tools/make_venv.py $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 
@@ -39,7 +40,7 @@ notebooks-zip: $(VENV)/.installed ## one file with all that a reader needs to ru
 	@$(BIN)/python tools/zip_notebooks.py
 
 lab: $(VENV)/.installed ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab book
+	@$(BIN)/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) book
 
 slides: $(VENV)/.installed ## chapters as slides in _build/slides: all, or CHAPTER=01
 	@$(BIN)/python tools/make_slides.py $(CHAPTER)
@@ -75,7 +76,7 @@ test-slow: $(VENV)/.installed ## the chapters' headline comparisons again, with 
 	@$(BIN)/python -m pytest -q -m slow tests/slow
 
 test-faults: $(VENV)/.installed ## kill writers 200 times, fill the disk, write at once: files stay whole (a minute)
-	@$(BIN)/python tests/faults/writers.py 200 | tee benchmarks/results/faults.json
+	@found=$$($(BIN)/python tests/faults/writers.py 200) && echo "$$found" | tee benchmarks/results/faults.json
 
 fuzz: $(VENV)/.installed ## 100,000 strange files for load_tied, and as many inputs for each prox (half an hour)
 	@$(BIN)/python -m pip install --disable-pip-version-check -q atheris==3.0.0
@@ -100,12 +101,12 @@ test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways;
 	@$(BIN)/python tools/test_the_tests.py
 
 .venv-benchmark/.installed: requirements-benchmark.txt pyproject.toml
-	@test -x .venv-benchmark/bin/python || $(PYTHON) -m venv .venv-benchmark
-	@.venv-benchmark/bin/python -m pip install --disable-pip-version-check -r requirements-benchmark.txt
+	@$(PYTHON) tools/make_venv.py .venv-benchmark
+	@$(PEERS)/python -m pip install --disable-pip-version-check -r requirements-benchmark.txt
 	@touch $@
 
 benchmark: .venv-benchmark/.installed ## measure the library beside its peers (some minutes); FRESH=1 measures all again
-	@.venv-benchmark/bin/python benchmarks/run.py $(if $(FRESH),--fresh)
+	@$(PEERS)/python benchmarks/run.py $(if $(FRESH),--fresh)
 
 benchmark-zeros: $(VENV)/.installed ## measure what zeros buy in time (a minute); chapter 5 draws the result
 	@$(BIN)/python benchmarks/zeros.py
