@@ -146,7 +146,7 @@ def main() -> None:
     """Start them, and show what the first has written."""
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(work, (folder,), nprocs=PROCESSES)
-    print(RESULTS.read_text())
+    print(RESULTS.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import getpass
 import json
 import os
 import tempfile
@@ -549,7 +550,7 @@ def changed_indices(selected: Tensor) -> float:
 
 def load(path: Path, plan: Plan) -> dict[str, Any]:
     """The results so far; of another plan, ValueError."""
-    stored = json.loads(path.read_text()) if path.exists() else {}
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if stored and stored["plan"] != asdict(plan):
         raise ValueError(f"{path} was measured with another plan; --fresh measures all again")
     results: dict[str, Any] = stored.get("results", {})
@@ -559,7 +560,8 @@ def load(path: Path, plan: Plan) -> dict[str, Any]:
 def save(path: Path, plan: Plan, key: str, entry: dict[str, Any]) -> dict[str, Any]:
     """Add an entry to what is there by now, perhaps by another worker; write all of it, or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(Path(tempfile.gettempdir()) / f"growl_mnist_{os.getuid()}.lock"):
+    user = getattr(os, "getuid", getpass.getuser)()  # Windows has no numbers for users
+    with FileLock(Path(tempfile.gettempdir()) / f"growl_mnist_{user}.lock"):
         results = {name: value for name, value in sorted({**load(path, plan), key: entry}.items())}
         text = {"published": PUBLISHED, "plan": asdict(plan), "summary": summary(results), "results": results}
         keep(path, text)

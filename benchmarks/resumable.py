@@ -13,7 +13,7 @@ from tqdm import tqdm
 def keep(path: Path, content: Any) -> None:
     """Write all of it, or nothing: an interruption leaves the file as it was."""
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(path)
 
 
@@ -23,7 +23,7 @@ def measure(path: Path, jobs: Mapping[str, Callable[[], Any]], *, fresh: bool = 
     `about` (settings, say) is stored beside the results; stored results of other settings raise ValueError.
     Entries of jobs that are not asked for any more are dropped. Returns name -> result.
     """
-    stored = {} if fresh or not path.exists() else json.loads(path.read_text())
+    stored = {} if fresh or not path.exists() else json.loads(path.read_text(encoding="utf-8"))
     about = json.loads(json.dumps(about))
     if stored and stored["about"] != about:
         raise ValueError(f"{path} was measured with other settings, {stored['about']}: --fresh starts anew")

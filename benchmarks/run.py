@@ -25,7 +25,7 @@ def main() -> int:
     """Measure what the results do not hold yet for this machine and these versions; --fresh measures all."""
     torch.set_num_threads(1)
     here = machine()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     if "--fresh" in sys.argv or results.get("machine") != here:
         results = {"machine": here}
     for name, measure in PARTS.items():

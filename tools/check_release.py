@@ -60,7 +60,7 @@ def try_in_empty_environment(wheel: Path, folder: Path, index: str | None) -> No
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
-    pins = (ROOT / "requirements.txt").read_text()
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     torch = re.search(r"^torch==\S+", pins, re.M)[0]  # what the book was verified with
     subprocess.run([*pip, torch, *(["--index-url", index] if index else [])], check=True)
     subprocess.run([*pip, wheel], check=True)

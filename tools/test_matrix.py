@@ -76,18 +76,19 @@ SETTINGS = [
 
 def oldest_torch() -> str:
     """The number that pyproject.toml claims."""
-    return re.search(r'"torch>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())[1]
+    return re.search(r'"torch>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))[1]
 
 
 def supported(setting: Setting) -> str:
     """Why the setting means nothing here; empty if it does."""
     level = setting.environment.get("ATEN_CPU_CAPABILITY", "default")
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     if level != "default" and {"avx2": "avx2", "avx512": "avx512f"}[level] not in flags:
         return f"this processor has no {level}"
     locale = setting.environment.get("LC_ALL", "")
     if locale:
-        known = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=False).stdout.lower()
+        ask = shutil.which("locale")  # Windows has none
+        known = subprocess.run([ask, "-a"], capture_output=True, text=True, check=False).stdout.lower() if ask else ""
         if locale.lower().replace("utf-8", "utf8") not in known:
             return "this system does not have the locale"
     return ""
@@ -104,7 +105,7 @@ def python_for(setting: Setting) -> Path | str:
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if (folder / "installed").exists():
         return python
-    wanted = (ROOT / "requirements.txt").read_text().replace("-e .", "")
+    wanted = (ROOT / "requirements.txt").read_text(encoding="utf-8").replace("-e .", "")
     if setting.torch:
         version = "torch" if setting.torch == "newest" else f"torch=={oldest_torch()}"
         wanted = re.sub(r"^torch==.*$", version, wanted, flags=re.M)
@@ -187,7 +188,9 @@ def fingerprint(job: str) -> str:
 
 def keep(results: dict[str, dict[str, dict[str, object]]]) -> None:
     unfinished = RESULTS.with_suffix(".tmp")
-    unfinished.write_text(json.dumps({"machine": platform.platform(), "results": results}, indent=1) + "\n")
+    unfinished.write_text(
+        json.dumps({"machine": platform.platform(), "results": results}, indent=1) + "\n", encoding="utf-8"
+    )
     os.replace(unfinished, RESULTS)
 
 
@@ -199,7 +202,7 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="run again what has run")
     parser.add_argument("--list", action="store_true", help="the settings, and what is known")
     options = parser.parse_args()
-    results = json.loads(RESULTS.read_text())["results"] if RESULTS.exists() else {}
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))["results"] if RESULTS.exists() else {}
     settings = [setting for setting in SETTINGS if options.setting in setting.name]
     chapters = [path.stem for path in sorted((ROOT / "book").glob("*.ipynb"))]
     if not any(options.chapter in job for job in [*chapters, LIBRARY]) or not settings:

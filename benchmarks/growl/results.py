@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import tempfile
@@ -17,17 +18,18 @@ def load(path: Path = PATH) -> dict[str, Any]:
     """Key -> entry."""
     if not path.exists():
         return {}
-    runs: dict[str, Any] = json.loads(path.read_text())["runs"]
+    runs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["runs"]
     return runs
 
 
 def add(key: str, entry: dict[str, Any], path: Path = PATH) -> dict[str, Any]:
     """Keep an entry beside those that are there by now, perhaps from another process. All is written, or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(Path(tempfile.gettempdir()) / f"growl_table_{os.getuid()}.lock"):
+    user = getattr(os, "getuid", getpass.getuser)()  # Windows has no numbers for users
+    with FileLock(Path(tempfile.gettempdir()) / f"growl_table_{user}.lock"):
         runs = dict(sorted({**load(path), key: entry}.items()))
         lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in runs.items())
         unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(f'{{"runs": {{\n{lines}\n}}}}\n')
+        unfinished.write_text(f'{{"runs": {{\n{lines}\n}}}}\n', encoding="utf-8")
         unfinished.replace(path)
     return runs

@@ -20,4 +20,4 @@ def pytest_runtest_makereport(item):
 
 def pytest_sessionfinish():
     if path := os.environ.get("FUZZ_RESULTS"):
-        Path(path).write_text(json.dumps(passed) + "\n")
+        Path(path).write_text(json.dumps(passed) + "\n", encoding="utf-8")

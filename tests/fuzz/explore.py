@@ -23,8 +23,10 @@ found: Counter[str] = Counter()
 def one(data: bytes) -> None:
     found[strangers_file.try_input(data)] += 1
     if found.total() == RUNS:
-        RESULTS.write_text(json.dumps({"inputs": RUNS, **{key: found[key] for key in ("refused", "loaded")}}) + "\n")
-        print(RESULTS.read_text())
+        RESULTS.write_text(
+            json.dumps({"inputs": RUNS, **{key: found[key] for key in ("refused", "loaded")}}) + "\n", encoding="utf-8"
+        )
+        print(RESULTS.read_text(encoding="utf-8"))
 
 
 with tempfile.TemporaryDirectory() as corpus:

@@ -287,9 +287,9 @@ def made_up(tmp_path, monkeypatch):
     def build(room):
         folder = tmp_path / "made_up"
         folder.mkdir()
-        (folder / "__init__.py").write_text("")
-        (folder / "_checks.py").write_text(CHECKS)
-        (folder / "room.py").write_text(room)
+        (folder / "__init__.py").write_text("", encoding="utf-8")
+        (folder / "_checks.py").write_text(CHECKS, encoding="utf-8")
+        (folder / "room.py").write_text(room, encoding="utf-8")
         monkeypatch.syspath_prepend(tmp_path)
         return {name.path: name for name in rules.public_names(importlib.import_module("made_up"))}
 

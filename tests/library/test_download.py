@@ -367,7 +367,7 @@ def test_without_a_network_it_says_what_to_do(source, tmp_path):
 
 
 def test_a_cache_that_cannot_be_written_is_said(source, tmp_path):
-    (tmp_path / "cache").write_text("a file, not a folder")
+    (tmp_path / "cache").write_text("a file, not a folder", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="could not be fetched"):
         source.read(None)
 

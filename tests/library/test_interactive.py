@@ -105,7 +105,7 @@ def test_words_cannot_break_out_of_the_output():
 
 
 def test_nbval_compares_words_and_not_pictures_code_or_tables(monkeypatch, tmp_path):
-    patterns = get_sanitize_patterns((Path(__file__).parents[1] / "sanitize.cfg").read_text())
+    patterns = get_sanitize_patterns((Path(__file__).parents[1] / "sanitize.cfg").read_text(encoding="utf-8"))
 
     def compared(figure):
         text = figure._repr_mimebundle_()["text/html"]
@@ -126,9 +126,9 @@ def test_nbval_compares_words_and_not_pictures_code_or_tables(monkeypatch, tmp_p
     body = compared(interactive.solid({"l1": L1(1.0)}))
     assert compared(interactive.solid({"l1": 2 * np.array(corners(L1(1.0)))}, turn=15)) == body
     assert compared(interactive.solid({"l1": L1(1.0)}, turn=20)) != body
-    source = Path(interactive.__file__).with_suffix(".js").read_text()
+    source = Path(interactive.__file__).with_suffix(".js").read_text(encoding="utf-8")
     for name in ("css", "js"):
-        (tmp_path / f"interactive.{name}").write_text(source + "/* changed */")
+        (tmp_path / f"interactive.{name}").write_text(source + "/* changed */", encoding="utf-8")
     monkeypatch.setattr(interactive, "__file__", str(tmp_path / "interactive.py"))
     assert compared(interactive.frames(bars, control)) == same
 

@@ -7,7 +7,7 @@ from browsing import PAGES, SITE, served
 from made_up import bundles
 
 FIGURE = ".tyinglib-interactive"
-WITH_FIGURES = [page for page in PAGES if 'class="tyinglib-interactive"' in (SITE / page).read_text()]
+WITH_FIGURES = [page for page in PAGES if 'class="tyinglib-interactive"' in (SITE / page).read_text(encoding="utf-8")]
 MADE_UP = "book/made-up.html"
 SHELL = """<!doctype html><html lang="en" data-theme="{mode}"><meta charset="utf-8"><title>Made up</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
@@ -30,7 +30,7 @@ def address(tmp_path_factory):
         (folder / "book" / entry.name).symlink_to(entry)
     outputs = "".join(f'<div class="output text_html">{bundle["text/html"]}</div>' for bundle in bundles())
     for mode, name in (("light", MADE_UP), ("dark", MADE_UP.replace("up", "up-dark"))):
-        (folder / name).write_text(SHELL.format(mode=mode, outputs=outputs))
+        (folder / name).write_text(SHELL.format(mode=mode, outputs=outputs), encoding="utf-8")
     with served(folder) as address:
         yield address
 
@@ -64,12 +64,12 @@ def changes(figure, act):
 
 def test_pages_carry_the_code_once(open_page):
     for page in WITH_FIGURES:
-        text = (SITE / page).read_text()
+        text = (SITE / page).read_text(encoding="utf-8")
         assert "interactive-code" not in text
         assert len(re.findall(r'<script defer="defer" src="[^"]*/interactive\.js', text)) == 1
         assert len(re.findall(r'<link [^>]*href="[^"]*/interactive\.css', text)) == 1
     for page in set(PAGES) - set(WITH_FIGURES):
-        assert "/interactive.js" not in (SITE / page).read_text()
+        assert "/interactive.js" not in (SITE / page).read_text(encoding="utf-8")
 
 
 def test_every_control_works_by_keyboard(tab, page):

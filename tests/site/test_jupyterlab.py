@@ -42,7 +42,7 @@ def lab(tmp_path):
     places = {f"JUPYTER_{name.upper()}_DIR": str(tmp_path / name) for name in ("config", "data", "runtime")}
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--IdentityProvider.token="]
     program = [Path(sys.executable).with_name("jupyter"), "lab", *options, f"--ServerApp.root_dir={folder}"]
-    with (tmp_path / "log").open("w") as log:
+    with (tmp_path / "log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen(program, env=os.environ | places, stdout=log, stderr=log)
     try:
         yield wait_for(tmp_path)
@@ -54,11 +54,11 @@ def lab(tmp_path):
 def wait_for(folder):
     for _ in range(240):
         # to the end of the address: the line may be written only in part
-        if found := re.search(r"(http://127\.0\.0\.1:\d+/)lab\s", (folder / "log").read_text()):
+        if found := re.search(r"(http://127\.0\.0\.1:\d+/)lab\s", (folder / "log").read_text(encoding="utf-8")):
             with urllib.request.urlopen(f"{found[1]}api"):
                 return found[1]
         time.sleep(0.5)
-    raise AssertionError((folder / "log").read_text())
+    raise AssertionError((folder / "log").read_text(encoding="utf-8"))
 
 
 def test_figures_answer_in_a_trusted_notebook_and_are_pictures_in_another(lab, browser):

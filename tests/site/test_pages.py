@@ -23,7 +23,7 @@ def test_there_are_pages():
 
 @pytest.mark.parametrize("page", ALL)
 def test_html_names_no_other_host_to_load_from(page):
-    text = (SITE / page).read_text()
+    text = (SITE / page).read_text(encoding="utf-8")
     loads = re.findall(r'<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)="((?:https?:)?//[^"]+)"', text)
     assert [url for url in loads if "canonical" not in url] == []
     assert "unpkg.com" not in text
@@ -34,7 +34,7 @@ def test_html_names_no_other_host_to_load_from(page):
 @pytest.mark.parametrize("page", ALL)
 def test_no_script_holds_up_the_first_paint(page):
     if page != "search.html":
-        loaded = re.findall(r"<script\b[^>]*\bsrc=[^>]*>", (SITE / page).read_text())
+        loaded = re.findall(r"<script\b[^>]*\bsrc=[^>]*>", (SITE / page).read_text(encoding="utf-8"))
         assert [tag for tag in loaded if "defer" not in tag] == []
 
 
@@ -88,7 +88,9 @@ def test_pages_open_cleanly_fit_and_are_accessible(open_page, page, mode, width)
 def weight(tab, page):
     """The bytes of a page and of all it loads."""
     loaded = tab.evaluate("performance.getEntriesByType('resource').map(e => new URL(e.name).pathname.slice(1))")
-    text = re.sub(r'<figure class="tyinglib-interactive".*?</figure>', "", (SITE / page).read_text(), flags=re.S)
+    text = re.sub(
+        r'<figure class="tyinglib-interactive".*?</figure>', "", (SITE / page).read_text(encoding="utf-8"), flags=re.S
+    )
     total = len(gzip.compress(text.encode()))
     for name in set(loaded):
         if (SITE / name).is_file():
@@ -127,7 +129,7 @@ def test_a_photograph_stays_a_photograph_in_the_dark(open_page):
 
 
 def test_search_finds_the_terms_of_the_glossary(open_page):
-    terms = re.findall(r'<dt id="term-[^"]*">([^<]+)<', (SITE / "book/glossary.html").read_text())
+    terms = re.findall(r'<dt id="term-[^"]*">([^<]+)<', (SITE / "book/glossary.html").read_text(encoding="utf-8"))
     assert len(terms) > 10
     tab = open_page("search.html?q=tie")
     ask = "q => { document.getElementById('search-results').replaceChildren(); Search.performSearch(q); }"
@@ -172,7 +174,7 @@ def test_print_shows_the_text_and_opens_what_is_closed(open_page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_tell_what_they_are(page):
-    text = (SITE / page).read_text()
+    text = (SITE / page).read_text(encoding="utf-8")
     for name in ("og:title", "og:description", "og:site_name"):
         assert re.search(rf'<meta property="{name}" content="[^"]{{3,}}"', text), name
     assert len(re.findall(r"<h1>", text)) == 1
@@ -182,14 +184,16 @@ def test_pages_tell_what_they_are(page):
 
 def test_citations_show_under_the_pointer_what_they_cite():
     for page in CHAPTERS:
-        cited = re.findall(r'<a class="reference internal" href="references.html#[^>]*>', (SITE / page).read_text())
+        cited = re.findall(
+            r'<a class="reference internal" href="references.html#[^>]*>', (SITE / page).read_text(encoding="utf-8")
+        )
         assert cited
         assert all(re.search(r'title="[^"]{30,}"', tag) for tag in cited), page
 
 
 @pytest.mark.parametrize("page", ALL)
 def test_links_inside_the_book_lead_somewhere(page):
-    text = (SITE / page).read_text()
+    text = (SITE / page).read_text(encoding="utf-8")
     for link in re.findall(r'href="([^"]+)"', text):
         if re.match(r"[a-z]+:", link) or link == "#":
             continue
@@ -198,4 +202,6 @@ def test_links_inside_the_book_lead_somewhere(page):
         path = folder / target.split("?")[0].lstrip("/") if target else SITE / page
         assert path.exists(), f"{page} links to {link}"
         if anchor and path.suffix == ".html":
-            assert f'id="{anchor}"' in path.read_text(), f"{page} links to {link}, which has no such place"
+            assert f'id="{anchor}"' in path.read_text(encoding="utf-8"), (
+                f"{page} links to {link}, which has no such place"
+            )

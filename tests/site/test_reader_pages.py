@@ -17,24 +17,28 @@ def words(text):
 
 
 def rows(chapter):
-    cells = json.loads((ROOT / "book" / f"{chapter}.ipynb").read_text())["cells"]
+    cells = json.loads((ROOT / "book" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
     data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     return next(entry[LEDGER]["rows"] for entry in data if LEDGER in entry)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_the_ledger_page_says_what_the_chapter_says(chapter):
-    page = (SITE / "book" / "what-holds.html").read_text()
+    page = (SITE / "book" / "what-holds.html").read_text(encoding="utf-8")
     for row in rows(chapter):
         block = page.partition(f'id="statement-{row["statement"]}"')[2].partition('class="statement ')[0]
         assert row["measured"] in words(block)
         assert f'href="{chapter}.html#statement-{row["statement"]}"' in block
-        assert f'<tr id="statement-{row["statement"]}">' in (SITE / "book" / f"{chapter}.html").read_text()
+        assert f'<tr id="statement-{row["statement"]}">' in (SITE / "book" / f"{chapter}.html").read_text(
+            encoding="utf-8"
+        )
 
 
 @pytest.mark.parametrize("page", ["exercises", "takeaways", "instructors", "intro"])
 def test_every_chapter_is_on_the_pages_that_list_chapters(page):
-    text = (SITE / "book" / f"{page}.html").read_text().partition("<article")[2].partition("</article>")[0]
+    text = (
+        (SITE / "book" / f"{page}.html").read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
+    )
     for chapter in CHAPTERS:
         assert f'href="{chapter}.html' in text
 

@@ -132,17 +132,17 @@ def small_book(tmp_path_factory):
     (folder / "tools").mkdir()
     (folder / "benchmarks" / "results").mkdir(parents=True)
     for name, content in {"faults": {"killed": {"tries": 1200}}, "matrix": {"results": MATRIX}}.items():
-        (folder / "benchmarks" / "results" / f"{name}.json").write_text(json.dumps(content))
+        (folder / "benchmarks" / "results" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     shutil.copy(ROOT / "tools" / "test_the_tests.py", folder / "tools")
     one = chapter(1, "First", "nothing", (1, "holds", "5 < 7."), (15, "holds", "Half."))
     three = chapter(3, "Third", "chapter 1", (15, "does not hold", "Nothing."))
     nbformat.write(one, folder / "book" / "01-first.ipynb")
     nbformat.write(three, folder / "book" / "03-third.ipynb")
     toc = {"parts": [{"caption": "All", "chapters": [{"file": "book/01-first"}, {"file": "book/03-third"}]}]}
-    (folder / "_toc.yml").write_text(json.dumps(toc))
-    (folder / "conf.py").write_text(CONF.format(extensions=str(ROOT / "tools" / "sphinx_ext")))
-    (folder / "index.md").write_text(PAGE + TOC)
-    (folder / "wrong.md").write_text("# Wrong\n\n" + "\n\n".join(REFUSED))
+    (folder / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")
+    (folder / "conf.py").write_text(CONF.format(extensions=str(ROOT / "tools" / "sphinx_ext")), encoding="utf-8")
+    (folder / "index.md").write_text(PAGE + TOC, encoding="utf-8")
+    (folder / "wrong.md").write_text("# Wrong\n\n" + "\n\n".join(REFUSED), encoding="utf-8")
     return folder
 
 
@@ -162,7 +162,7 @@ def said(small_book):
 
 def test_pages_are_made_from_the_chapters(small_book, said):
     assert "index.md" not in said, said
-    page = (small_book / "out" / "index.html").read_text()
+    page = (small_book / "out" / "index.html").read_text(encoding="utf-8")
     apart = re.sub(r"</?(?:dt|dd|p|li|td|div|h[1-6])\b[^>]*>", " ", page)
     text = " ".join(re.sub(r"<[^>]+>", "", apart).split())
     assert (
@@ -183,7 +183,7 @@ def test_pages_are_made_from_the_chapters(small_book, said):
     links = re.findall(r'href="(book/[^"#]+)#([^"]+)"', page)
     assert {anchor.rpartition("-")[0] for _, anchor in links} >= {"statement", "cell", "question", "ex"}
     for target, anchor in links:
-        assert f'id="{anchor}"' in (small_book / "out" / target).read_text()
+        assert f'id="{anchor}"' in (small_book / "out" / target).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("text", REFUSED)
@@ -195,10 +195,13 @@ def test_a_page_follows_a_change_in_a_chapter_and_a_new_one(small_book, said):
     fourth = chapter(4, "Fourth", "chapters 1 and 3", (20, "holds", "New."))
     nbformat.write(fourth, small_book / "book" / "04-fourth.ipynb")
     toc = small_book / "_toc.yml"
-    toc.write_text(toc.read_text().replace('{"file": "book/01', '{"file": "book/04-fourth"}, {"file": "book/01'))
+    toc.write_text(
+        toc.read_text(encoding="utf-8").replace('{"file": "book/01', '{"file": "book/04-fourth"}, {"file": "book/01'),
+        encoding="utf-8",
+    )
     changed = small_book / "book" / "03-third.ipynb"
-    changed.write_text(changed.read_text().replace("Nothing.", "Everything."))
+    changed.write_text(changed.read_text(encoding="utf-8").replace("Nothing.", "Everything."), encoding="utf-8")
     build(small_book)
-    text = (small_book / "out" / "index.html").read_text()
+    text = (small_book / "out" / "index.html").read_text(encoding="utf-8")
     assert "“Everything.”" in text
     assert "“New.”" in text

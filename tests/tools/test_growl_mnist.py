@@ -67,11 +67,11 @@ def test_a_run_that_was_interrupted_gives_the_same_file(splits, whole, tmp_path)
     path = tmp_path / "growl.json"
     for limit in (1, 6, 10):
         growl_mnist.measure(splits, PLAN, GRID, path, limit=limit)
-    assert len(json.loads(path.read_text())["results"]) == 17
+    assert len(json.loads(path.read_text(encoding="utf-8"))["results"]) == 17
     growl_mnist.measure(splits, PLAN, GRID, path)
-    assert path.read_text() == whole.read_text()
+    assert path.read_text(encoding="utf-8") == whole.read_text(encoding="utf-8")
     growl_mnist.measure(splits, PLAN, GRID, path, limit=1)  # nothing is left to do
-    assert path.read_text() == whole.read_text()
+    assert path.read_text(encoding="utf-8") == whole.read_text(encoding="utf-8")
 
 
 def test_another_plan_does_not_mix_with_the_stored_one(splits, whole):
@@ -80,7 +80,7 @@ def test_another_plan_does_not_mix_with_the_stored_one(splits, whole):
 
 
 def test_entries_say_what_the_counts_say(whole):
-    results = json.loads(whole.read_text())["results"].values()
+    results = json.loads(whole.read_text(encoding="utf-8"))["results"].values()
     tied = [entry for entry in results if entry.get("n_groups")]
     assert {entry["ties"] for entry in tied} == {"affinity", "kmeans", "learned", "random"}
     assert {entry["teaching"] for entry in tied} == {"labels", "teacher", "shifts"}
@@ -94,7 +94,7 @@ def test_entries_say_what_the_counts_say(whole):
 
 
 def test_what_is_reported_was_chosen_on_validation(splits, whole):
-    results = json.loads(whole.read_text())["results"]
+    results = json.loads(whole.read_text(encoding="utf-8"))["results"]
     strength = growl_mnist.chosen("group lasso, exact", PLAN, GRID, results)
     reported = {e["strength"] for e in results.values() if e["phase"] == "report" and e["method"] == "group lasso"}
     assert reported == {strength}
@@ -108,7 +108,7 @@ def test_what_is_reported_was_chosen_on_validation(splits, whole):
 
 
 def test_magnitude_pruning_keeps_the_rows_that_matter_most(whole):
-    results = json.loads(whole.read_text())["results"]
+    results = json.loads(whole.read_text(encoding="utf-8"))["results"]
     pruned = [entry for entry in results.values() if entry["method"] == growl_mnist.MAGNITUDE]
     assert {entry["ties"] for entry in pruned} == {"affinity", "kmeans"}
     for entry in pruned:

@@ -164,8 +164,8 @@ def test_entries_are_kept_and_not_made_again(images, tmp_path):
     assert len(entry["retrained"]["test"]) == SHORT["retrain"]
     assert entry["rows"] == entry["alive"].count("1") == len(entry["by_norm"].split())
     assert "retrained" not in stored[chosen[1].key]
-    assert len(path.read_text().splitlines()) == 2 + len(chosen)
-    json.loads(path.read_text())
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 2 + len(chosen)
+    json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_the_plan_has_every_row_with_five_seeds_and_each_run_once():

@@ -1,5 +1,6 @@
 """Dates from git; and what is left out of style sheets."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,9 @@ from page_facts import dates_of
 
 
 def commit(folder, name, day):
-    (folder / name).write_text(day)
+    (folder / name).write_text(day, encoding="utf-8")
     who = ["-c", "user.name=N", "-c", "user.email=n@example.org"]
-    environment = {
-        "GIT_AUTHOR_DATE": f"{day}T12:00:00Z",
-        "GIT_COMMITTER_DATE": f"{day}T12:00:00Z",
-        "PATH": "/usr/bin:/bin",
-    }
+    environment = os.environ | {"GIT_AUTHOR_DATE": f"{day}T12:00:00Z", "GIT_COMMITTER_DATE": f"{day}T12:00:00Z"}
     subprocess.run(["git", "add", name], cwd=folder, check=True)
     subprocess.run(["git", *who, "commit", "-qm", day], cwd=folder, env=environment, check=True)
 

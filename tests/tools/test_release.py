@@ -12,8 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_versions_and_changes_agree():
-    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M)[1]
-    heading = re.search(r"^## (\S+) \((unreleased|\d{4}-\d\d-\d\d)\)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1]
+    heading = re.search(
+        r"^## (\S+) \((unreleased|\d{4}-\d\d-\d\d)\)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M
+    )
     assert heading, "CHANGELOG.md has no heading such as '## 0.1.0 (unreleased)'"
     assert tyinglib.__version__ == citation == heading[1]
 
@@ -49,7 +51,7 @@ def test_what_the_wheel_needs_is_what_is_imported():
     """Each top-level import of a room that is not for the book is a dependency in pyproject.toml."""
     import tomllib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needs = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in project["dependencies"]}
     needs = {"sklearn" if name == "scikit_learn" else name for name in needs}
     for path in (ROOT / "tyinglib").rglob("*.py"):

@@ -50,7 +50,7 @@ def test_timings_alone_are_no_change():
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "chapter.ipynb"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -58,7 +58,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(run_notebooks.os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_notebooks.write(v4.new_notebook(), path)
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["chapter.ipynb"]
 
 

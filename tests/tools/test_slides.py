@@ -72,4 +72,4 @@ def test_nbconvert_makes_slides_that_load_nothing_from_elsewhere(tmp_path):
     command = [sys.executable, "-m", "nbconvert", "--to", "slides", str(tmp_path / "chapter.ipynb")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "<section" in (tmp_path / "chapter.slides.html").read_text()
+    assert "<section" in (tmp_path / "chapter.slides.html").read_text(encoding="utf-8")

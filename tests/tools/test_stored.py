@@ -92,10 +92,10 @@ def test_needs_are_understood(needs, required):
     ],
 )
 def test_what_is_not_as_expected_is_named(tmp_path, old, new, message):
-    text = CHAPTERS[0].read_text()
+    text = CHAPTERS[0].read_text(encoding="utf-8")
     assert old in text
     damaged = tmp_path / CHAPTERS[0].name
-    damaged.write_text(text.replace(old, new))
+    damaged.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         stored.read_chapter(damaged)
 
@@ -104,11 +104,11 @@ def test_a_chapter_is_read_again_when_it_changed(tmp_path):
     (tmp_path / "book").mkdir()
     copy = tmp_path / "book" / CHAPTERS[0].name
     toc = {"parts": [{"caption": "One", "chapters": [{"file": f"book/{copy.stem}"}, {"file": "book/other"}]}]}
-    (tmp_path / "_toc.yml").write_text(json.dumps(toc))  # JSON is YAML
-    copy.write_text(CHAPTERS[0].read_text())
+    (tmp_path / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")  # JSON is YAML
+    copy.write_text(CHAPTERS[0].read_text(encoding="utf-8"), encoding="utf-8")
     (part,) = stored.read_book(tmp_path)
     assert stored.read_book(tmp_path)[0].chapters[0] is part.chapters[0]
-    copy.write_text(copy.read_text().replace("# One idea:", "# An idea:"))
+    copy.write_text(copy.read_text(encoding="utf-8").replace("# One idea:", "# An idea:"), encoding="utf-8")
     assert stored.read_book(tmp_path)[0].chapters[0].title.startswith("An idea:")
 
 

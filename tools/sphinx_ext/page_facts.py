@@ -58,7 +58,7 @@ def description(doctree: nodes.document) -> str:
 
 
 def describe(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    context["logo_svg"] = (STATIC / "logo.svg").read_text().replace("<svg ", '<svg aria-hidden="true" ')
+    context["logo_svg"] = (STATIC / "logo.svg").read_text(encoding="utf-8").replace("<svg ", '<svg aria-hidden="true" ')
     source = app.env.doc2path(pagename, base=False) if doctree is not None else None
     day = app.config.page_dates.get(str(source))
     context["last_changed"] = date.fromisoformat(day) if day else None
@@ -83,7 +83,11 @@ def write_pages(app: Sphinx, error: Exception | None) -> None:
         return
     site, address = Path(app.outdir), app.config.html_baseurl
     root = urlsplit(address).path or "/"
-    facts = {"root": root, "title": app.config.html_title, "logo_svg": (STATIC / "logo.svg").read_text()}
+    facts = {
+        "root": root,
+        "title": app.config.html_title,
+        "logo_svg": (STATIC / "logo.svg").read_text(encoding="utf-8"),
+    }
     (site / "404.html").write_text(app.builder.templates.render("404.html", facts), encoding="utf-8")
     sitemap = site / "sitemap.xml"
     sitemap.unlink(missing_ok=True)
