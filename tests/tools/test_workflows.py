@@ -54,9 +54,13 @@ def complaints(script, text):
     return json.loads(done.stdout)
 
 
-def shell_steps(workflow):
+def steps(workflow):
     for job in yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values():
-        yield from (step["run"] for step in job["steps"] if "run" in step)
+        yield from job.get("steps", [])  # a job that is another workflow has none
+
+
+def shell_steps(workflow):
+    yield from (step["run"] for step in steps(workflow) if "run" in step)
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
@@ -85,6 +89,37 @@ def test_the_make_targets_exist():
     }
     assert {"test", "book", "test-library", "test-notebooks"} <= named
     assert all(re.search(rf"^{target}:", makefile, re.M) for target in named), named
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_commits_and_checkouts_keep_no_token(workflow):
+    used = re.findall(r"^ *-? *uses: (.*)$", workflow.read_text(encoding="utf-8"), re.M)
+    movable = [line for line in used if not re.fullmatch(r"\./\S+|[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)]
+    assert used
+    assert movable == []
+    for step in steps(workflow):
+        if "checkout" in step.get("uses", ""):
+            assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_job_that_may_write_runs_no_code_of_the_repository_or_of_a_package(workflow):
+    content = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+    assert content["permissions"] == {"contents": "read"}
+    for name, job in content["jobs"].items():
+        if "write" in job.get("permissions", {}).values():
+            said = str([{key: step.get(key) for key in ("uses", "run")} for step in job["steps"]])
+            assert re.findall(r"checkout|setup-|pip|python|make |npm|\./", said) == [], name
+
+
+def test_pages_wait_for_the_tests_and_every_python_is_tested():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/pages.yml").read_text(encoding="utf-8"))["jobs"]
+    assert jobs["test"] == {"uses": "./.github/workflows/test.yml"}
+    assert jobs["deploy"]["needs"] == "test"
+    tested = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))
+    matrix = tested["jobs"]["test"]["strategy"]["matrix"]
+    assert {*matrix["python"], *(more["python"] for more in matrix["include"])} == {"3.11", "3.12", "3.13"}
+    assert "workflow_call" in tested[True]  # `on`, to YAML
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
