@@ -41,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
         body = {"wrong": b"<html>log in</html>", "other": CONTENT[::-1], "grown": CONTENT * 2}.get(path, CONTENT)
         if path in server.files:
             body = server.files[path]
+        if path.startswith("drips"):
+            return self.drip(path)
         if path in ("moved", "to-ftp", "round"):
             self.send_response(302)
             self.send_header("Location", {"moved": "/whole", "to-ftp": "ftp://127.0.0.1/x", "round": "/round"}[path])
@@ -72,6 +74,19 @@ class Handler(BaseHTTPRequestHandler):
             server.begun.set()
             server.go_on.wait(10)
         self.wfile.write(body[start:])
+        self.close_connection = True
+
+    def drip(self, path):
+        """A byte every 10 ms: never silent, and 600,000 take a hundred minutes. This one ends after six seconds."""
+        begin = b"HTTP/1.1 200 OK\r\nX: "
+        if path == "drips":
+            begin += b"y\r\nContent-Length: 600000\r\n\r\n"
+        elif path == "drips-in-a-chunk-size":
+            begin += b"y\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.wfile.write(begin)
+        for _ in range(600):
+            self.wfile.write(b"0")
+            time.sleep(0.01)
         self.close_connection = True
 
     def log_message(self, *_):
@@ -185,6 +200,17 @@ def test_nothing_else_is_kept(server, tmp_path, path, message):
     with pytest.raises(OSError, match=message):
         get([f"{server.url}/{path}"], tmp_path / "file")
     assert [name for name in there(tmp_path) if (tmp_path / name).stat().st_size] == []
+    get([f"{server.url}/{path}", f"{server.url}/whole"], tmp_path / "file")  # the second address has it
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("path", ["drips", "drips-in-its-headers", "drips-in-a-chunk-size"])
+def test_a_server_that_drips_is_left(server, tmp_path, monkeypatch, path):
+    """It held the downloader, and everybody who waits for its lock, for as long as it liked."""
+    monkeypatch.setattr(_download, "TIMEOUT", 0.5)
+    monkeypatch.setattr(_download, "TRIES", 2)
+    with pytest.raises(OSError, match=r"bytes came in \d seconds, less than 2000 a second"):
+        get([f"{server.url}/{path}"], tmp_path / "file")
     get([f"{server.url}/{path}", f"{server.url}/whole"], tmp_path / "file")  # the second address has it
     assert (tmp_path / "file").read_bytes() == CONTENT
 

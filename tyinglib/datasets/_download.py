@@ -7,19 +7,22 @@ that needs it once. The lock is filelock's, which comes with torch.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import time
 import urllib.request
 from collections.abc import Callable, Sequence
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.error import HTTPError
 
 from filelock import FileLock
 from tqdm import tqdm
 
 TRIES = 4  # of one address, when the connection breaks
-TIMEOUT = 30.0  # seconds of silence
+TIMEOUT = 30.0  # seconds of silence; and those after which an answer must have come at the slowest pace, on average
+SLOWEST = 2000.0  # bytes a second
 CHUNK = 1 << 18
 
 
@@ -97,9 +100,9 @@ def _append(url: str, part: Path, start: int, limit: int) -> None:
                 os.fsync(file.fileno())
 
 
-def _copy(response: IO[bytes], file: IO[bytes], name: str, end: int | None, limit: int) -> None:
+def _copy(response: HTTPResponse, file: IO[bytes], name: str, end: int | None, limit: int) -> None:
     with tqdm(total=end, initial=file.tell(), unit="B", unit_scale=True, desc=name, leave=False) as bar:
-        while chunk := response.read(CHUNK):
+        while chunk := response.read1(CHUNK):
             if file.tell() + len(chunk) > limit:
                 raise ValueError(f"expected at most {limit} bytes, more came")
             bar.update(file.write(chunk))
@@ -116,14 +119,63 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+class _Paced(io.RawIOBase):
+    """An answer as it comes in, headers and all. One byte before every time limit would last forever: it ends here."""
+
+    def __init__(self, inner: io.RawIOBase) -> None:
+        self._inner, self._start, self._came = inner, time.monotonic(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._inner.readinto(buffer)
+        self._came += count or 0
+        seconds = time.monotonic() - self._start
+        if count and seconds > TIMEOUT and self._came < SLOWEST * seconds:
+            raise TimeoutError(f"{self._came} bytes came in {seconds:.0f} seconds, less than {SLOWEST:g} a second")
+        return count
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = io.BufferedReader(_Paced(self.fp.detach()))
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _Response
+
+
+class _Handler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_Connection, req)
+
+
+class _SecureHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_SecureConnection, req)
+
+
 def _opener() -> urllib.request.OpenerDirector:
     """The web only: urllib's own would follow a redirect to ftp."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
         urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
+        _Handler,
+        _SecureHandler,
         urllib.request.HTTPDefaultErrorHandler,
         urllib.request.HTTPRedirectHandler,
         urllib.request.HTTPErrorProcessor,
