@@ -75,9 +75,10 @@ def check_labels(labels: Labels) -> Tensor:
             f"labels name group {high}, but {tensor.numel()} slices fill at most groups "
             f"0..{tensor.numel() - 1}; number the groups without gaps"
         )
-    sizes = torch.bincount(tensor[tensor >= 0].flatten(), minlength=high + 1)
-    if (sizes == 0).any():
-        empty = int((sizes == 0).nonzero()[0])
+    used = torch.zeros(high + 2, dtype=torch.bool, device=tensor.device)
+    used[tensor.flatten()] = True  # pruned ones are -1: the last; counting would take several times the labels' memory
+    if not used[:-1].all():
+        empty = int((~used[:-1]).nonzero()[0])
         raise ValueError(
             f"labels must use every group 0..{high}, but group {empty} is empty; number the groups without gaps"
         )
