@@ -8,16 +8,17 @@
     save_tied(model, path); load_tied(model, path) shared values stored once
 
 The rooms: `selection` (S itself); `penalties`, `owl`, `weight_sequences`; `optim`; `tying`, `finding`, `compacting`;
-`sharing`, `sharing_checks` (two models); `layers` (untied twins); `attention`, `language`; `compression`; `regression`;
-`stability`; `datasets`; for the book: `plots`, `interactive`, `notebook`.
+`sharing`, `sharing_checks` (two models); `layers` (untied twins); `attention`, `language`; `counting`, `saving`;
+`regression`; `stability`; `datasets`; for the book: `plots`, `interactive`, `notebook`.
 """
 
 from tyinglib.compacting import compact
-from tyinglib.compression import ParameterCount, count_parameters, load_tied, save_tied, storage_bits
+from tyinglib.counting import ParameterCount, count_parameters, storage_bits
 from tyinglib.finding import find_ties
 from tyinglib.optim import ProxSGD
 from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, Penalty
 from tyinglib.regression import GrOWLRegressor, OWLRegressor
+from tyinglib.saving import load_tied, save_tied
 from tyinglib.sharing import prox_tying, share, shared_parameters, tying_penalty, unshare
 from tyinglib.sharing_checks import Finding, check_sharing
 from tyinglib.stability import bootstrap_selection, selection_stability

@@ -56,6 +56,12 @@ def test_a_write_that_fails_is_an_error_and_leaves_the_old_file(found, where):
     assert found[where].get("read-only disk", "EROFS") == "EROFS"
 
 
+@posix
+def test_a_folder_that_cannot_be_read_gets_the_new_file(found):
+    """It was an error, after the old file had been replaced."""
+    assert found["unlisted"] == {"error": 0, "new file": True, "left beside it": 0}
+
+
 CELLS = """
 import pathlib, time
 pathlib.Path("started").touch()

@@ -156,30 +156,47 @@ def full_disk(folder: Path) -> dict[str, object] | str:
         subprocess.run(["umount", disk], check=True)
 
 
+def as_nobody(work: Callable[[], None]) -> Callable[[], None]:
+    """For folders that are closed: root may do anything everywhere."""
+
+    def lowered() -> None:
+        if os.geteuid() == 0:
+            os.setuid(NOBODY)
+        work()
+
+    return lowered
+
+
 def read_only(folder: Path) -> dict[str, object]:
     """A folder that may be read and not written."""
     closed, other = folder / "closed", model(2.0)
     closed.mkdir()
-    folder.chmod(0o755)
-
-    def work() -> None:
-        if os.geteuid() == 0:  # root may write anywhere
-            os.setuid(NOBODY)
-        save_tied(other, closed / "file")
-
     save_tied(model(1.0), closed / "file")
     closed.chmod(0o555)
     try:
-        _, status = os.waitpid(forked(work), 0)
-        code = os.waitstatus_to_exitcode(status)
-        beside = len(list(closed.iterdir())) - 1
-        return {
-            "error": errno.errorcode.get(code, code),
-            "old file": value_of(closed / "file") == 1.0,
-            "left beside it": beside,
-        }
+        return refused_write(closed / "file", as_nobody(lambda: save_tied(other, closed / "file")))
     finally:
         closed.chmod(0o755)
+
+
+def unlisted(folder: Path) -> dict[str, object]:
+    """A folder that may be written and not read: what stands in it cannot be listed, nor its entries flushed."""
+    hidden, other = folder / "hidden", model(2.0)
+    hidden.mkdir()
+    if os.geteuid() == 0:
+        os.chown(hidden, NOBODY, NOBODY)
+    save_tied(model(1.0), hidden / "file")
+    hidden.chmod(0o333)
+    try:
+        _, status = os.waitpid(forked(as_nobody(lambda: save_tied(other, hidden / "file"))), 0)
+    finally:
+        hidden.chmod(0o755)
+    code = os.waitstatus_to_exitcode(status)
+    return {
+        "error": errno.errorcode.get(code, code),
+        "new file": value_of(hidden / "file") == 2.0,
+        "left beside it": len(list(hidden.iterdir())) - 1,
+    }
 
 
 def main() -> None:
@@ -187,12 +204,14 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        folder.chmod(0o755)  # for the writers that are nobody
         found = {
             "killed": killed(folder, tries),
             "two writers": two_writers(folder, tries),
             "too large": too_large(folder),
             "full disk": full_disk(folder),
             "read only": read_only(folder),
+            "unlisted": unlisted(folder),
         }
     print(json.dumps(found))
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tyinglib.compacting import SumInputs, compact
-from tyinglib.compression import count_parameters
+from tyinglib.counting import count_parameters
 from tyinglib.tying import TieSpec, tie
 
 F64 = torch.float64

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tyinglib import selection
-from tyinglib.compression import count_parameters
+from tyinglib.counting import count_parameters
 from tyinglib.layers import LocallyConnected1d, LocallyConnected2d, UnrolledRNN
 from tyinglib.tying import TieSpec, tie, tie_specs
 

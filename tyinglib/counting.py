@@ -1,0 +1,140 @@
+r"""What is counted, and what is stored: compression = total / unique = sharing rate / (1 - sparsity).
+
+- total: weights the network uses, a shared one counted at every place;
+- nonzero: those of them that are not zero;
+- unique: free values that are stored and not zero: phi, not theta.
+
+A tied weight of n slices in k groups is stored as its codebook and n labels of ceil(log2 k) bits.
+Equal values that are not tied are stored, and counted, one by one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tyinglib import _sharded, _state, selection
+from tyinglib._labels import bits_of, shift_of
+from tyinglib.tying import tie_specs
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Three counts of a model's parameters, and the rates made of them (Zhang et al. 2018, section 4).
+
+    Parameters
+    ----------
+    total, nonzero, unique
+        `total` weights in use, `nonzero` of them not zero, `unique` free values that are stored and not zero.
+
+    Examples
+    --------
+    >>> count = ParameterCount(total=100, nonzero=50, unique=10)
+    >>> count.sparsity, count.sharing_rate, count.compression_rate
+    (0.5, 5.0, 10.0)
+
+    Chapter: One idea.
+    """
+
+    total: int
+    nonzero: int
+    unique: int
+
+    @property
+    def sparsity(self) -> float:
+        """The share of weights that are zero."""
+        return 1 - self.nonzero / self.total if self.total else 0.0
+
+    @property
+    def sharing_rate(self) -> float:
+        """Non-zero weights to one free value."""
+        return self.nonzero / self.unique if self.unique else math.nan
+
+    @property
+    def compression_rate(self) -> float:
+        """All weights to one free value."""
+        return self.total / self.unique if self.unique else math.nan
+
+
+def count_parameters(model: nn.Module) -> ParameterCount:
+    """Count a model's parameters: all that it uses, those that are not zero, those that are free.
+
+    Parameters
+    ----------
+    model
+        Any module. Ties (`tyinglib.tie`) and one Parameter used at several places are seen;
+        equal values are not: they are free to differ at the next step. Of a model that is sharded over processes
+        all of it is counted, and all processes must call.
+
+    Returns
+    -------
+    ParameterCount
+        Buffers are not parameters and are not counted.
+
+    Examples
+    --------
+    >>> from tyinglib import TieSpec, tie
+    >>> layer = nn.Linear(4, 3, bias=False)
+    >>> count_parameters(layer)
+    ParameterCount(total=12, nonzero=12, unique=12)
+    >>> _ = tie(layer, "weight", TieSpec([0, 0, 1, -1], dim=1))
+    >>> count_parameters(layer)
+    ParameterCount(total=12, nonzero=9, unique=6)
+
+    Chapter: One idea.
+    """
+    total = nonzero = unique = 0
+    seen: set[int] = set()
+    tied = {_state.codebook_key(name): spec for name, spec in tie_specs(model).items()}
+    for key, parameter in model.named_parameters(remove_duplicate=False):
+        used = _sharded.whole(parameter.detach())
+        free = int(torch.count_nonzero(used))
+        if key in tied:
+            used = selection._expand(used, tied[key].labels.to(used.device), tied[key].dim)
+        total += used.numel()
+        nonzero += int(torch.count_nonzero(used))
+        if id(parameter) not in seen:
+            unique += free
+            seen.add(id(parameter))
+    return ParameterCount(total, nonzero, unique)
+
+
+def storage_bits(model: nn.Module, *, value_bits: int = 32) -> int:
+    """Bits that a model's state needs: every distinct value once, and the packed labels of its ties.
+
+    Parameters
+    ----------
+    model
+        Any module.
+    value_bits
+        Bits for one value, of a parameter or a buffer.
+
+    Returns
+    -------
+    int
+        ``free values * value_bits + sum over ties of n * ceil(log2 k)`` (k + 1 where slices are pruned).
+        `save_tied` writes this, padded to bytes, and a header.
+
+    Raises
+    ------
+    ValueError
+        If `value_bits` is not a positive integer.
+
+    Examples
+    --------
+    >>> from tyinglib import TieSpec, tie
+    >>> layer = tie(nn.Linear(4, 3, bias=False), "weight", TieSpec([0, 0, 1, 1], dim=1))
+    >>> storage_bits(layer)  # 6 values of 32 bits, 4 labels of 1 bit
+    196
+
+    Chapter: One idea. Compare equation (1) of Han et al. (2016).
+    """
+    if isinstance(value_bits, bool) or not isinstance(value_bits, int) or value_bits < 1:
+        raise ValueError(f"value_bits must be a positive integer, got {value_bits!r}")
+    specs = tie_specs(model)
+    values, _ = _state.distinct(_state.state_of(model), _state.ties_of(model).values())
+    bits = sum(value.numel() for value in values.values()) * value_bits
+    return bits + sum(spec.labels.numel() * bits_of(spec.n_groups, shift_of(spec.labels)) for spec in specs.values())
