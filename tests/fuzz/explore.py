@@ -13,8 +13,10 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["tyinglib.compression", "tyinglib.tying", "tyinglib.selection"]):
+READERS = ("saving", "_tied_file", "_labels", "_state", "_undo", "tying", "selection")
+with atheris.instrument_imports(include=[f"tyinglib.{name}" for name in READERS]):
     import strangers_file
+    import strangers_seeds
 
 RUNS, RESULTS = int(sys.argv[1]), Path(sys.argv[2])
 found: Counter[str] = Counter()
@@ -30,7 +32,7 @@ def one(data: bytes) -> None:
 
 
 with tempfile.TemporaryDirectory() as corpus:
-    for number, seed in enumerate(strangers_file.SEEDS):
+    for number, seed in enumerate(strangers_seeds.SEEDS):
         (Path(corpus) / str(number)).write_bytes(seed)
     quiet = (f"-artifact_prefix={tempfile.gettempdir()}/", "-timeout=600", "-report_slow_units=600")
     atheris.Setup([sys.argv[0], f"-runs={RUNS + 1000}", "-max_len=4096", "-seed=1", *quiet, corpus], one)
