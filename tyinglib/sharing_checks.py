@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from tyinglib import _sharded
+from tyinglib.tying import REPLACED
 
 Named = dict[int, tuple[nn.Parameter, list[str]]]  # by identity: a parameter and all its names
 
@@ -27,8 +28,8 @@ class Finding:
     Parameters
     ----------
     kind
-        ``"equal"``, ``"expected"``, ``"memory"``, ``"twice"``, ``"stale"``, ``"untrained"``, ``"state"``, ``"ddp"``,
-        ``"device"`` or ``"checkpoint"``.
+        ``"equal"``, ``"expected"``, ``"replaced"``, ``"memory"``, ``"twice"``, ``"stale"``, ``"untrained"``,
+        ``"state"``, ``"ddp"``, ``"device"`` or ``"checkpoint"``.
     names
         The parameters that it is about; empty for parameters that the modules do not have.
     message
@@ -110,6 +111,7 @@ def check_sharing(
     told = {name for finding in missing for name in finding.names}
     return [
         *missing,
+        *_left_behind(named),
         *(finding for finding in _two_of_one(named) if not told.issuperset(finding.names)),
         *_stepped(named, list(optimizers)),
         *_wrapped_too_early(model, named),
@@ -133,6 +135,19 @@ def _not_as_expected(named: Named, expected: Iterable[Sequence[str]]) -> Iterato
                 tuple(group),
                 f"{_quoted(group)} should be one parameter and are {len(apart)}: a copy, an assignment or "
                 "load_state_dict(assign=True) came between; call share(...) again, then build the optimizer",
+            )
+
+
+def _left_behind(named: Named) -> Iterator[Finding]:
+    """Parameters that a tie took out of one module, and that another still holds."""
+    for parameter, names in named.values():
+        if hasattr(parameter, REPLACED):
+            yield Finding(
+                "replaced",
+                tuple(names),
+                f"{_one(names)} was shared with a weight that has been tied or untied since: that one has a parameter "
+                "of its own now, and the two will drift apart; undo the tie, or tie this one in the same way and share "
+                "the codebooks",
             )
 
 
@@ -220,8 +235,8 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
                         "state",
                         tuple(names),
                         f"{_one(names)} has shape {tuple(parameter.shape)}, but optimizer {number} keeps a {what!r} "
-                        f"of shape {tuple(state.shape)} for it: it was tied after the first step; build the "
-                        "optimizer after tying",
+                        f"of shape {tuple(state.shape)} for it: it changed its shape after the first step; build "
+                        "the optimizer after that",
                     )
                     break
     unheld = [names[0] for key, (p, names) in named.items() if p.requires_grad and key not in holders]
@@ -242,7 +257,6 @@ def _wrapped_too_early(model: nn.Module, named: Named) -> Iterator[Finding]:
         known = {id(parameter) for parameter in averaged}
         inside = {id(p) for p in module.parameters() if p.requires_grad} - known
         names = [named[key][1][0] for key in named if key in inside]
-        names += [named[id(p)][1][0] for p in _resized(module) if id(p) in named]
         if names:
             yield Finding(
                 "ddp",
@@ -250,17 +264,6 @@ def _wrapped_too_early(model: nn.Module, named: Named) -> Iterator[Finding]:
                 f"{_quoted(names)} came into the model, or was tied, after DistributedDataParallel wrapped it: its "
                 "gradient is not averaged, and the processes drift apart; share and tie first, wrap last",
             )
-
-
-def _resized(wrapped: DistributedDataParallel) -> list[Tensor]:
-    """Codebooks in a bucket that was made for more numbers: a tie keeps the Parameter, and gives it another shape."""
-    found: list[Tensor] = []
-    codebooks = {id(p) for name, p in wrapped.named_parameters() if ".parametrizations." in name}
-    for bucket in wrapped.reducer._get_zeros_like_grad_buckets():
-        members = bucket.parameters()
-        if bucket.buffer().numel() != sum(p.numel() for p in members):
-            found += [p for p in members if id(p) in codebooks]
-    return found
 
 
 def _apart(modules: Sequence[nn.Module], named: Named) -> Iterator[Finding]:

@@ -2,7 +2,8 @@ r"""Tie a weight of a module: weight = expand(codebook, labels), that is theta =
 
 The layer keeps its class and its forward. What it stores is the codebook (the only Parameter) and the
 labels (a buffer); the weight is expanded whenever it is read, so the codebook's gradient is S^T g by
-autograd. The mechanism is `torch.nn.utils.parametrize`.
+autograd. The mechanism is `torch.nn.utils.parametrize`. The codebook is a Parameter of its own: another module that
+holds the old one goes on reading what it read.
 
 Tie first, then build the optimizer; wrap in DistributedDataParallel last.
 """
@@ -12,13 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from tyinglib import _sharded, selection
 from tyinglib.selection import Labels
+
+REPLACED = "_replaced_by_a_tie"  # on a Parameter whose place in a module another took; `check_sharing` reads it
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +169,16 @@ def tie(module: nn.Module, name: str, spec: TieSpec) -> nn.Module:
     -------
     Module
         The same module. Its ``state_dict`` now holds ``parametrizations.<name>.original`` (the codebook)
-        and ``parametrizations.<name>.0.labels``. The gradient is cleared. Build the optimizer afterwards.
+        and ``parametrizations.<name>.0.labels``. The codebook is a new Parameter without a gradient, and comes after
+        the module's other parameters. Build the optimizer afterwards. A module outside that shared the old Parameter
+        keeps it, unchanged, and no longer shares; `check_sharing` of a model with both says so.
 
     Raises
     ------
     ValueError
-        If `name` is no floating-point parameter of the module, is tied or parametrized already, is sharded over
-        processes, holds NaN or infinite values, or does not fit the spec. The module is left as it was.
+        If `name` is no floating-point parameter of the module, has another name in it or shares memory with another of
+        its parameters, is tied or parametrized already, is sharded over processes, has no values yet (the meta
+        device), holds NaN or infinite values, or does not fit the spec. The module is left as it was.
 
     Examples
     --------
@@ -188,13 +196,16 @@ def tie(module: nn.Module, name: str, spec: TieSpec) -> nn.Module:
             f"{name!r} holds NaN or infinite values, whose group means mean nothing; "
             "find where training diverged before tying"
         )
+    _refuse_sharers(module, name, weight, "tied")
     _own_class(module)
-    grad, weight.grad = weight.grad, None  # the old gradient has the old shape
+    # the parametrization gives the Parameter that it finds another shape: it must find one that nobody else holds
+    setattr(module, name, nn.Parameter(weight.detach(), requires_grad=weight.requires_grad))
     try:
         parametrize.register_parametrization(module, name, Tie(spec).to(weight.device))
     except Exception:
-        weight.grad = grad
+        setattr(module, name, weight)
         raise
+    setattr(weight, REPLACED, True)
     return module
 
 
@@ -209,12 +220,14 @@ def untie(module: nn.Module, name: str) -> nn.Module:
     Returns
     -------
     Module
-        The same module, computing the same outputs. The gradient is cleared. Build the optimizer afterwards.
+        The same module, computing the same outputs. The weight is a new Parameter without a gradient; a module outside
+        that shared the codebook keeps it. Build the optimizer afterwards.
 
     Raises
     ------
     ValueError
-        If the parameter is not tied, or is sharded over processes. The module is left as it was.
+        If the parameter is not tied, its codebook has another name in the module, or is sharded over processes. The
+        module is left as it was.
 
     Examples
     --------
@@ -226,11 +239,18 @@ def untie(module: nn.Module, name: str) -> nn.Module:
     """
     if _tie_of(module, name) is None:
         raise ValueError(f"{name!r} of {type(module).__name__} is not tied; tie_specs(model) lists what is")
-    codebook = module.parametrizations[name].original  # type: ignore[union-attr, index]
+    chain: Any = module.parametrizations[name]  # type: ignore[index]
+    codebook = chain.original
     _sharded.refuse_sharded(codebook, f"the codebook of {name!r}", "untie the model before fully_shard")
+    _refuse_sharers(module, f"parametrizations.{name}.original", codebook, "untied")
     _own_class(module)
-    module.parametrizations[name].original.grad = None  # type: ignore[union-attr, index]
-    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    chain.original = nn.Parameter(codebook.detach(), requires_grad=codebook.requires_grad)  # as in `tie`
+    try:
+        parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    except Exception:
+        chain.original = codebook
+        raise
+    setattr(codebook, REPLACED, True)
     return module
 
 
@@ -337,6 +357,27 @@ def _tie_of(module: nn.Module, name: str) -> Tie | None:
     return chain[0] if len(chain) == 1 and isinstance(chain[0], Tie) else None
 
 
+def _refuse_sharers(module: nn.Module, name: str, parameter: nn.Parameter, verb: str) -> None:
+    """ValueError if the module reads this Parameter, or its memory, in another place as well."""
+    storage = parameter.untyped_storage().data_ptr()
+    sharers = [
+        other
+        for other, value in module.named_parameters(remove_duplicate=False)
+        if other != name and (value is parameter or (storage and _storage_of(value) == storage))
+    ]
+    if sharers:
+        raise ValueError(
+            f"{name!r} of {type(module).__name__} can't be {verb}: it is one weight with "
+            f"{', '.join(map(repr, sharers))}, which would no longer share it; unshare(module, [{name!r}]) first, if "
+            "that is meant"
+        )
+
+
+def _storage_of(parameter: nn.Parameter) -> int:
+    plain = not is_lazy(parameter) and not _sharded.is_sharded(parameter)
+    return parameter.untyped_storage().data_ptr() if plain else 0
+
+
 def _own_parameter(module: nn.Module, name: str) -> nn.Parameter:
     if _tie_of(module, name) is not None:
         raise ValueError(f"{name!r} of {type(module).__name__} is tied already; untie it first")
@@ -353,6 +394,9 @@ def _own_parameter(module: nn.Module, name: str) -> nn.Parameter:
         raise ValueError(f"{type(module).__name__} has no parameter {name!r}; {hint}")
     parameter = module.get_parameter(name)
     _sharded.refuse_sharded(parameter, repr(name), "tie first, then fully_shard, then build the optimizer")
+    if is_lazy(parameter) or parameter.is_meta:
+        where = "has no shape before the first forward call" if is_lazy(parameter) else "is on the meta device"
+        raise ValueError(f"{name!r} {where}, so there are no values to take the group means of; tie after it has some")
     if not parameter.is_floating_point():
         raise ValueError(f"{name!r} must be a floating-point parameter, got {parameter.dtype}")
     return parameter

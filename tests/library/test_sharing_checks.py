@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tyinglib import Finding, TieSpec, check_sharing, share, shared_parameters, tie, unshare
+from tyinglib import Finding, TieSpec, check_sharing, share, shared_parameters, tie, unshare, untie
 
 
 def model():
@@ -146,16 +146,46 @@ def test_a_codebook_made_after_the_optimizer():
     assert (finding.kind, finding.names) == ("untrained", ("parametrizations.weight.original",))
 
 
-def test_tying_after_the_first_step():
+def test_tying_after_the_optimizer_was_built():
+    layer = nn.Linear(4, 3)
+    optimizer = torch.optim.Adam(layer.parameters())
+    tie(layer, "weight", TieSpec([0, 0, 1, 1], dim=1))
+    assert kinds(check_sharing(layer, optimizers=optimizer)) == ["stale", "untrained"]
+    assert check_sharing(layer, optimizers=torch.optim.Adam(layer.parameters())) == []
+
+
+def test_another_shape_after_the_first_step():
     layer = nn.Linear(4, 3)
     optimizer = torch.optim.Adam(layer.parameters())
     layer(torch.ones(1, 4)).sum().backward()
     optimizer.step()
-    tie(layer, "weight", TieSpec([0, 0, 1, 1], dim=1))
+    layer.weight.data = torch.randn(3, 2)
     (finding,) = check_sharing(layer, optimizers=optimizer)
     assert finding.kind == "state"
     assert "has shape (3, 2), but optimizer 0 keeps a 'exp_avg' of shape (3, 4)" in str(finding)
-    assert check_sharing(layer, optimizers=torch.optim.Adam(layer.parameters())) == []
+
+
+@pytest.mark.parametrize("undo", [False, True])
+def test_tying_one_of_two_sharers(undo):
+    """The other keeps what it reads; that they no longer share is said, also after the tie is undone."""
+    net = nn.ModuleDict({"table": nn.Embedding(6, 4), "head": nn.Linear(4, 6, bias=False)})
+    net["head"].weight = net["table"].weight
+    tie(net["table"], "weight", TieSpec([0, 0, 1, 1, 2, 2], dim=0))
+    if undo:
+        untie(net["table"], "weight")
+    (finding,) = check_sharing(net)
+    assert (finding.kind, finding.names) == ("replaced", ("head.weight",))
+    net["head"].weight = nn.Parameter(torch.randn(6, 4))
+    assert check_sharing(net) == []
+
+
+def test_untying_one_of_two_that_share_a_codebook():
+    spec = TieSpec([0, 0, 1, 1], dim=1)
+    net = nn.ModuleDict({name: tie(nn.Linear(4, 3), "weight", spec) for name in "ab"})
+    share(net["b"], net["a"], ["parametrizations.weight.original"])
+    untie(net["a"], "weight")
+    (finding,) = check_sharing(net)
+    assert (finding.kind, finding.names) == ("replaced", ("b.parametrizations.weight.original",))
 
 
 def test_two_devices(pair):
@@ -197,7 +227,7 @@ def test_wrapped_before_tying(tmp_path):
         assert (finding.kind, finding.names) == ("ddp", ("module.0.weight",))
         wrapped = DistributedDataParallel(net)
         assert check_sharing(wrapped) == []
-        tie(net[1], "weight", TieSpec([0, 0, 1], dim=1))  # the same Parameter, with fewer numbers
+        tie(net[1], "weight", TieSpec([0, 0, 1], dim=1))
         (finding,) = check_sharing(wrapped)
         assert (finding.kind, finding.names) == ("ddp", ("module.1.parametrizations.weight.original",))
         assert check_sharing(DistributedDataParallel(net)) == []

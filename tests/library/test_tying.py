@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tyinglib import TieSpec, mean_gradients, selection, tie, tie_specs, untie
+from tyinglib import TieSpec, mean_gradients, selection, share, tie, tie_specs, untie
 
 SPEC = TieSpec([0, 0, 1, -1], dim=1)
 
@@ -241,3 +241,121 @@ def test_after_mean_gradients_the_gradient_is_the_sum_again(layer):
 def test_mean_gradients_needs_a_tie():
     with pytest.raises(ValueError, match="no weight of the model is tied"), mean_gradients(nn.Linear(2, 2)):
         pass
+
+
+# A weight that several modules read: tying one of them changes nothing that another reads.
+
+
+def sharers():
+    """An embedding and its head; two layers with one weight; two in one memory; one that is a view of another."""
+    table, head = nn.Embedding(50, 8), nn.Linear(8, 50, bias=False)
+    head.weight = table.weight
+    yield table, head, TieSpec(torch.arange(50) // 2, dim=0)
+    one, other = nn.Linear(4, 3), nn.Linear(4, 3)
+    share(other, one, ["weight"])
+    yield one, other, SPEC
+    one, other = nn.Linear(4, 3), nn.Linear(4, 3)
+    other.weight.data = one.weight.data
+    yield one, other, SPEC
+    one, other = nn.Linear(4, 3), nn.Linear(3, 4)
+    other.weight.data = one.weight.data.T
+    yield one, other, SPEC
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_what_a_sharer_reads_stays_as_it_was(number):
+    tied, other, spec = list(sharers())[number]
+    held, values = other.weight, other.weight.detach().clone()
+    held.grad = torch.ones_like(held)
+    for change in (lambda: tie(tied, "weight", spec), lambda: untie(tied, "weight")):
+        change()
+        assert other.weight is held
+        assert torch.equal(held, values)
+        assert torch.equal(held.grad, torch.ones_like(held))
+        assert all(parameter.grad is None for parameter in tied.parameters() if parameter.shape != tied_bias(tied))
+    with torch.no_grad():
+        tied.weight.add_(1)
+    assert torch.equal(held, values)
+
+
+def tied_bias(module):
+    return module.bias.shape if getattr(module, "bias", None) is not None else None
+
+
+def test_untying_leaves_a_shared_codebook_to_the_other(layer):
+    other = nn.Linear(4, 3)
+    tie(layer, "weight", SPEC)
+    tie(other, "weight", SPEC)
+    share(other, layer, ["parametrizations.weight.original"])
+    codebook = other.parametrizations.weight.original
+    expected = other.weight.detach().clone()
+    untie(layer, "weight")
+    assert other.parametrizations.weight.original is codebook
+    assert torch.equal(other.weight, expected)
+
+
+class Twice(nn.Module):
+    """Reads one weight under two names, or one piece of memory."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 4))
+        self.inner = nn.Linear(4, 3, bias=False)
+        if how == "parameter":
+            self.inner.weight = self.weight
+        else:
+            self.inner.weight.data = self.weight.data
+
+
+@pytest.mark.parametrize("how", ["parameter", "memory"])
+def test_sharers_inside_the_module_are_named_and_nothing_changes(how):
+    module = Twice(how)
+    weight, values = module.weight, module.weight.detach().clone()
+    with pytest.raises(ValueError, match=r"can't be tied: it is one weight with 'inner\.weight'"):
+        tie(module, "weight", SPEC)
+    assert module.weight is weight
+    assert torch.equal(module.inner.weight, values)
+    assert (type(module), tie_specs(module)) == (Twice, {})
+
+
+def test_a_codebook_with_two_names_in_the_module_is_not_untied():
+    module = Twice("own")
+    module.inner.weight = nn.Parameter(torch.randn(3, 4))
+    tie(module, "weight", SPEC)
+    tie(module.inner, "weight", SPEC)
+    share(module.inner, module, ["parametrizations.weight.original"])
+    with pytest.raises(ValueError, match=r"can't be untied: it is one weight with 'inner\.parametrizations"):
+        untie(module, "weight")
+    assert tie_specs(module) == {"weight": SPEC, "inner.weight": SPEC}
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_a_tie_that_fails_at_the_last_moment_puts_the_parameter_back(layer, dim, monkeypatch):
+    weight, held = layer.weight, list(layer.parameters())
+    monkeypatch.setattr(nn.utils.parametrize, "register_parametrization", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tie(layer, "weight", TieSpec([0] * layer.weight.shape[dim], dim=dim))
+    assert layer.weight is weight
+    assert [a is b for a, b in zip(layer.parameters(), held, strict=True)] == [True, True]
+
+
+def test_a_weight_without_values_is_refused():
+    with pytest.raises(ValueError, match="is on the meta device, so there are no values"):
+        tie(nn.Linear(4, 3, device="meta"), "weight", SPEC)
+    with pytest.raises(ValueError, match="has no shape before the first forward call"):
+        tie(nn.LazyLinear(3), "weight", SPEC)
+
+
+def test_a_recurrent_layer_uses_its_tied_weight():
+    torch.manual_seed(0)
+    layer = nn.LSTM(3, 2)
+    spec = TieSpec([0, 1, 0], dim=1)
+    projected = selection.project(layer.weight_ih_l0.detach(), spec.labels, dim=1)
+    plain = copy.deepcopy(layer)
+    with torch.no_grad():
+        plain.weight_ih_l0.copy_(projected)
+    tie(layer, "weight_ih_l0", spec)
+    x = torch.randn(4, 1, 3)
+    torch.testing.assert_close(layer(x)[0], plain(x)[0])
+    layer(x)[0].sum().backward()
+    assert layer.parametrizations.weight_ih_l0.original.grad.shape == (8, 2)
