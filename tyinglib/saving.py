@@ -34,7 +34,7 @@ from tyinglib._state import (
 )
 from tyinglib._tied_file import Contents, damaged
 from tyinglib._undo import AsItWas, bits_of
-from tyinglib.tying import Tie, TieSpec, tie
+from tyinglib.tying import REPLACED, Tie, TieSpec, tie
 
 GATHERED = "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
 
@@ -121,7 +121,8 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     -------
     Module
         The same module, tied, with the saved values bit for bit, on the device it was on. A weight that the file ties
-        is a new Parameter: build the optimizer afterwards.
+        is a new Parameter, and a module outside that shared the old one keeps it, as after `tie`: build the optimizer
+        afterwards.
 
     Raises
     ------
@@ -159,12 +160,14 @@ def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     ties = [known.tie(name, described, stored) for name, described in stored.ties.items()]
     values = known.values(ties, stored)
     new = [tied for tied in ties if tied.new]
-    replaced = {id(tied.owner._parameters[tied.name]) for tied in new}
+    replaced = {id(tied.owner._parameters[tied.name]): tied.owner._parameters[tied.name] for tied in new}
     changed = [module for tied in new for module in (tied.owner, *_parametrizations(tied.owner))]
     with AsItWas(model, [value for value in state.values() if id(value) not in replaced], changed):
         for tied in new:
             _tie_anew(tied)
         _load_values(model, ties, values, path)
+    for weight in replaced.values():
+        setattr(weight, REPLACED, True)  # as `tie` says it to `check_sharing`: who holds it shares it no longer
     return model
 
 

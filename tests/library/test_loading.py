@@ -9,7 +9,7 @@ from tied_files import bits, edit, photograph, refused, rewrite, with_header
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from tyinglib import TieSpec, load_tied, save_tied, share, tie, tie_specs
+from tyinglib import TieSpec, check_sharing, load_tied, save_tied, share, tie, tie_specs
 
 SPEC = TieSpec([0, 0, 1, -1], dim=1)
 
@@ -340,6 +340,21 @@ def test_a_shared_codebook(tmp_path):
     save_tied(model, path)
     assert same_state(load_tied(build(), path), model)
     refused(path, "one parameter in .* only; share them alike", build(tied=False))
+
+
+def test_who_shared_a_weight_from_outside_keeps_it_and_is_found(path):
+    model, outside = Heads(), nn.Linear(4, 3)
+    share(outside, model.c, ["weight"])
+    assert check_sharing(model, outside) == []
+    kept = outside.weight.clone()
+    good = path.read_bytes()
+    rewrite(path, edit("ties", lambda ties: ties.update(x=ties["c.weight"])))
+    refused(path, "'x'", model)
+    assert check_sharing(model, outside) == []
+    path.write_bytes(good)
+    load_tied(model, path)
+    assert torch.equal(outside.weight, kept)
+    assert [finding.names for finding in check_sharing(model, outside)] == [("1.weight",)]
 
 
 # What fails in the middle
