@@ -43,6 +43,8 @@ PAGE = """# Page
 ```
 ```{damages}
 ```
+```{repeated}
+```
 ```{matrix}
 ```
 
@@ -100,6 +102,10 @@ Do it.
 - Another."""
 
 
+SLOW = """def test_a_thing_holds(): ...
+def helper(): ...
+def test_another_does_not(): ...
+"""
 MATRIX = {
     "two threads": {"01-first": {"verdict": "same"}, "03-third": {"verdict": "differs", "failed": 2}},
     "Python 4": {
@@ -134,6 +140,8 @@ def small_book(tmp_path_factory):
     for name, content in {"faults": {"killed": {"tries": 1200}}, "matrix": {"results": MATRIX}}.items():
         (folder / "benchmarks" / "results" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     shutil.copy(ROOT / "tools" / "test_the_tests.py", folder / "tools")
+    (folder / "tests" / "slow").mkdir(parents=True)
+    (folder / "tests" / "slow" / "test_headlines_03.py").write_text(SLOW, encoding="utf-8")
     one = chapter(1, "First", "nothing", (1, "holds", "5 < 7."), (15, "holds", "Half."))
     three = chapter(3, "Third", "chapter 1", (15, "does not hold", "Nothing."))
     nbformat.write(one, folder / "book" / "01-first.ipynb")
@@ -179,6 +187,7 @@ def test_pages_are_made_from_the_chapters(small_book, said):
     assert "Question 1: “This”" in text
     assert "Point 3." in text
     assert "A sign changed in the library: noticed by tests of the library." in text
+    assert "Chapter 1: nothing. Chapter 3: a thing holds; another does not." in text
     assert page.count('href="book/03-third.html"><rect') == 2, "the wide and the tall map"
     links = re.findall(r'href="(book/[^"#]+)#([^"]+)"', page)
     assert {anchor.rpartition("-")[0] for _, anchor in links} >= {"statement", "cell", "question", "ex"}

@@ -9,11 +9,14 @@
 ```              for each chapter: time, what it needs, what readers will be able to do, wrong guesses to expect
 ```{damages}
 ```              in which ways the book is broken on purpose, and which check notices
+```{repeated}
+```              for each chapter, what tests/slow repeats with other seeds
 {counted}`cells` how many there are: see COUNTS
 """
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import sys
@@ -161,6 +164,26 @@ class Damages(FromChapters):
         return [nodes.bullet_list("", *lines, bullet="-")]
 
 
+class Repeated(FromChapters):
+    """What the slow tests require of other seeds: their names are sentences."""
+
+    def run(self) -> list[nodes.Node]:
+        lines = []
+        for number, chapter in sorted(stored.chapters_of(self.book).items()):
+            path = Path(self.env.srcdir, "tests", "slow", f"test_headlines_{number:02}.py")
+            self.env.note_dependency(str(path))
+            said = "; ".join(sentences(path)) if path.exists() else "nothing"
+            link = refer_to_page(chapter.docname, nodes.Text(f"Chapter {number}"))
+            lines.append(nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(f": {said}."))))
+        return [nodes.bullet_list("", *lines, bullet="-")]
+
+
+def sentences(path: Path) -> list[str]:
+    """The names of a file's tests, as words."""
+    tests = (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef))
+    return [test.name[5:].replace("_", " ") for test in tests if test.name.startswith("test_")]
+
+
 def load(path: Path) -> Any:
     """A Python file as a module, without leaving compiled files about."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -180,5 +203,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("key-points", KeyPoints)
     app.add_directive("lessons", Lessons)
     app.add_directive("damages", Damages)
+    app.add_directive("repeated", Repeated)
     app.add_role("counted", Counted())
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
