@@ -90,6 +90,8 @@ def pieces(source: str) -> Iterator[tuple[str, str]]:
     """A markdown cell as (kind, Markdown): what is shown, and what is only said."""
     said_something = True  # prose that continues after a cell is for the speaker
     for block in blocks(source):
+        if block.startswith('<h5 class="lab">'):
+            continue
         if block.startswith("#"):
             level = len(block) - len(block.lstrip("#"))
             said_something = False

@@ -37,20 +37,25 @@ from tyinglib import notebook, plots, selection
 
 notebook.setup(seed=0)"""
 
+WRONG = """<details><summary>The likely wrong guess.</summary>
+
+**Not this one.** Why it is a likely guess, and wrong.
+
+</details>"""
+
+RIGHT = """<details><summary>What it shows.</summary>
+
+**Right.** Why it is so, in a sentence or two.
+
+</details>"""
+
 PREDICT = """<div class="predict">
 
 **Predict.** What will the next cell show?
 
-<details><summary>The likely wrong guess.</summary>
+{}
 
-**Not this one.** Why it is a likely guess, and wrong.
-
-</details>
-<details><summary>What it shows.</summary>
-
-**Right.** Why it is so, in a sentence or two.
-
-</details>
+{}
 
 </div>"""
 
@@ -98,17 +103,24 @@ EXERCISES = """## Exercises
 
 Write your answer into the cell below an exercise and run it: it tells you whether you are right, not what is right."""
 
-EXERCISE = """:::{{exercise}} A title
+EXERCISE = """<h5 class="lab">Exercise {number}.{count}</h5>
+
+:::{{exercise}} A title
 :label: ex-{number}-{count}
 
 A question with an answer that a cell can check.
 :::"""
 
-SOLUTION = """:::{{solution-start}} ex-{number}-{count}
-:class: dropdown
-:::
+SOLUTION = """<h5 class="lab">Solution</h5>
 
-Why it is so."""
+:::{{solution-start}} ex-{number}-{count}
+:class: dropdown
+:::"""
+
+WHY = """Why it is so.
+
+:::{solution-end}
+:::"""
 
 END = """## Key points
 
@@ -124,9 +136,9 @@ def cells(number: int, title: str) -> list[nbformat.NotebookNode]:
     made = [
         text(QUESTION.format(title=title)),
         code(SETUP),
-        text(SECTION + PREDICT),
+        text(SECTION + PREDICT.format(RIGHT, WRONG)),
         code(RUN, metadata=alt),
-        text(EXPLAIN + PREDICT),
+        text(EXPLAIN + PREDICT.format(WRONG, RIGHT)),
         code(FAILS),
         text(MEASURED),
         code(LEDGER.format(number=number)),
@@ -139,9 +151,9 @@ def cells(number: int, title: str) -> list[nbformat.NotebookNode]:
         made += [
             text(EXERCISE.format(number=number, count=count)),
             code("my_answer = None  # a whole number\n" + check.format(name, "my_answer", digest)),
-            text(SOLUTION.format(number=number, count=count)),
+            text(SOLUTION.format(number=number, count=count), metadata={"jp-MarkdownHeadingCollapsed": True}),
             code(check.format(name, answer, digest), metadata={"jupyter": {"source_hidden": True}}),
-            text(":::{solution-end}\n:::"),
+            text(WHY),
         ]
     return [*made, text(END)]
 

@@ -224,6 +224,27 @@ def test_confessions_are_found_where_they_may_not_stand():
     assert not confessions(["The gradient never sees $g$. What was never asked is not answered. We tried it."])
 
 
+def test_solutions_are_closed_in_jupyterlab(chapter):
+    """They stand under a collapsed heading of their own, which stays closed when all cells are run."""
+    number = int(re.match(r"ex-(\d+)-", re.search(r"^:label: (ex-\S+)", "\n".join(prose(chapter)), re.M)[1])[1])
+    exercises = 0
+    for cell in chapter.cells:
+        if re.search(r"^:::\{exercise\}", cell.source, re.M):
+            exercises += 1
+            headings = ("## Exercises\n", f'<h5 class="lab">Exercise {number}.{exercises}</h5>\n\n:::')
+            assert cell.source.startswith(headings), (
+                f"without this heading it is hidden with the solution before it: {headings[1]}"
+            )
+        if "{solution-start}" in cell.source:
+            start = r'<h5 class="lab">Solution</h5>\n\n:::\{solution-start\} \S+(?:\n:\w+: .*)*\n:::\s*'
+            assert re.fullmatch(start, cell.source), (
+                f"a solution starts with a cell of its own, and {start}:\n{cell.source}"
+            )
+            assert cell.metadata.get("jp-MarkdownHeadingCollapsed") is True, f"open in JupyterLab:\n{cell.source}"
+        if "{solution-end}" in cell.source:
+            assert re.search(r":::\{solution-end\}\n:::\s*$", cell.source), f"hidden with the solution:\n{cell.source}"
+
+
 # Numbers in prose. A number must be printed by some output of the chapter or written in some code cell (then it is a
 # setting). Exempt: 0 and 1; mathematics, code, questions about made-up cases, exercises (checked by cells),
 # references to chapters, sections and statements, and numbers given a source in the cell's metadata ("numbers").

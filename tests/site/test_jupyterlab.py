@@ -1,4 +1,4 @@
-"""Stored interactive figures in JupyterLab: they answer in a trusted notebook, and are pictures in another."""
+"""Notebooks in JupyterLab: figures answer in a trusted one, and are pictures in another; answers are closed."""
 
 import os
 import re
@@ -7,15 +7,23 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pytest
+from browsing import ROOT
 from made_up import bundles
 from nbformat.sign import NotebookNotary
 from playwright.sync_api import expect
 
-FIGURE = ".jp-NotebookPanel:not(.lm-mod-hidden) .tyinglib-interactive"
-PICTURE = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output img"
+PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+FIGURE = f"{PANEL} .tyinglib-interactive"
+PICTURE = f"{PANEL} .jp-OutputArea-output img"
+CHAPTERS = sorted((ROOT / "book").glob("[0-9]*.ipynb"))
+# cells out of sight are there too, so that what can't be seen is closed, and not only far away
+SETTINGS = {
+    "config/lab/user-settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings": '{"windowingMode": "none"}'
+}
 
 
 def notebook():
@@ -25,9 +33,17 @@ def notebook():
     return v4.new_notebook(cells=cells)  # no kernel is named, so none is started
 
 
-@pytest.fixture
-def lab(tmp_path):
+class Lab(NamedTuple):
+    """A running server, and the folder that it shows."""
+
+    address: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
     """A server of its own, with settings and signatures of its own."""
+    tmp_path = tmp_path_factory.mktemp("lab")
     folder, data = tmp_path / "book", tmp_path / "data"
     for path in (folder, data, tmp_path / "config", tmp_path / "runtime"):
         path.mkdir()
@@ -39,13 +55,16 @@ def lab(tmp_path):
     for cell in trusted.cells:
         cell.outputs[0].data["text/html"] += "<!-- not signed -->"
     nbformat.write(trusted, folder / "untrusted.ipynb")
+    for name, text in SETTINGS.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     places = {f"JUPYTER_{name.upper()}_DIR": str(tmp_path / name) for name in ("config", "data", "runtime")}
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--IdentityProvider.token="]
     program = [Path(sys.executable).with_name("jupyter"), "lab", *options, f"--ServerApp.root_dir={folder}"]
     with (tmp_path / "log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen(program, env=os.environ | places, stdout=log, stderr=log)
     try:
-        yield wait_for(tmp_path)
+        yield Lab(wait_for(tmp_path), folder)
     finally:
         server.kill()  # it keeps nothing that must be saved, and takes long to end by itself
         server.wait()
@@ -65,7 +84,7 @@ def test_figures_answer_in_a_trusted_notebook_and_are_pictures_in_another(lab, b
     context = browser.new_context(viewport={"width": 1100, "height": 1200})
     tab = context.new_page()
     try:
-        tab.goto(f"{lab}lab/tree/trusted.ipynb")
+        tab.goto(f"{lab.address}lab/tree/trusted.ipynb")
         tab.wait_for_selector(f"{FIGURE}[data-ready] svg", timeout=90_000)
         # it asks for a kernel, sooner or later, and takes the focus
         tab.locator(".jp-Dialog button").filter(has_text="No Kernel").click(timeout=90_000)
@@ -81,9 +100,52 @@ def test_figures_answer_in_a_trusted_notebook_and_are_pictures_in_another(lab, b
             "l1 moves (1.2, 0.3) to (0.7, 0). The second weight is exactly zero."
         )
         assert plane.locator("svg").evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
-        tab.goto(f"{lab}lab/tree/untrusted.ipynb")
+        tab.goto(f"{lab.address}lab/tree/untrusted.ipynb")
         tab.wait_for_selector(f"{PICTURE}[alt^='Two weights']", timeout=90_000)
         assert tab.locator(f"{FIGURE}[data-ready]").count() == 0
         assert tab.locator(PICTURE).evaluate_all("a => a.map(i => !i.hidden && i.naturalWidth > 400)") == [True, True]
+    finally:
+        context.close()
+
+
+def answers_marked(path):
+    """A chapter whose cells print nothing but a mark, another when they are run; every answer begins with one.
+
+    Returns it, the marks that must not be seen, and those that must: [before running, after it].
+    """
+    book = nbformat.read(path, as_version=4)
+    inside, secret, plain = False, [], []
+    for number, cell in enumerate(book.cells):
+        stored, printed = f"STORED{number}END", f"PRINTED{number}END"
+        if cell.cell_type == "code":
+            cell.source = f"print('PRIN' + 'TED{number}END')"
+            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=stored + "\n")]
+            (secret if inside else plain).append((stored, printed))
+            continue
+        cell.source, answers = re.subn(r"(</summary>\n\n)", rf"\1{stored} ", cell.source)
+        if inside:
+            cell.source = f"{stored} {cell.source}"
+        secret += [(stored, stored)] * bool(answers or inside)
+        inside = ("{solution-start}" in cell.source or inside) and "{solution-end}" not in cell.source
+    return book, list(zip(*secret, strict=True)), list(zip(*plain, strict=True))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_answers_and_solutions_are_closed_before_and_after_running_all(lab, browser, chapter):
+    book, secret, plain = answers_marked(chapter)
+    nbformat.write(book, lab.folder / chapter.name)
+    context = browser.new_context(viewport={"width": 1100, "height": 1200})
+    tab = context.new_page()
+    try:
+        tab.goto(f"{lab.address}lab/tree/{chapter.name}?reset")
+        for run in (False, True):
+            if run:
+                tab.get_by_role("menuitem", name="Run", exact=True).click()
+                tab.get_by_text("Run All Cells", exact=True).click()
+            expect(tab.get_by_text(plain[run][-1])).to_be_visible(timeout=90_000)
+            tab.wait_for_selector(f"{PANEL} .jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
+            shown = [mark for mark in secret[run] if tab.get_by_text(mark).first.is_visible()]
+            assert not shown, f"open {'after' if run else 'before'} running: {shown}"
+            assert not [mark for mark in plain[run] if not tab.get_by_text(mark).first.is_visible()]
     finally:
         context.close()
