@@ -1,7 +1,8 @@
 """Sentences that confess a control that was not run. A cheap one is a cell; a dear one stands in one section.
 
 A chapter may have them in its section *What we did not test*, each with what it would cost; elsewhere three at most,
-and none that confessions.json does not list already. That list may only get shorter.
+and none that confessions.json does not list already. That list may only get shorter. What a model "cannot tell" or
+"never looks at" is no confession: its subject is not us.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import re
 
 SECTION = "What we did not test"
 MOST = 3
-DONE = r"(?:try|tried|test|tested|measure|measured|count|counted|run|ran|check|checked|look|looked|vary|varied)"
+OVER = {"10-recurrence": 4}  # these had more when the rule was made; to be lowered, never raised
+DO = r"(?:try|test|measure|count|run|check|look|vary|tune|fit|train|compare|repeat|take (?:it|that) apart)"
+DONE = r"(?:tried|tested|measured|counted|run|checked|varied|tuned|fitted|compared|repeated)"
 CONFESSIONS = re.compile(
-    rf"\bwe (?:did not|didn.t|have not|haven.t|had not|never)(?: yet)? {DONE}\b"
-    r"|\bwe (?:cannot|can.t|could not|couldn.t) (?:tell|say|reproduce|know)\b"
-    r"|\b(?:was|were|been) (?:not|never)(?: yet)? (?:tried|tested|measured|counted|run|checked)\b"
+    rf"\b(?:we|I) (?:did not|didn.t|never)(?: yet)? (?:{DO}|{DONE})\b"
+    rf"|\b(?:we|I) (?:have not|haven.t|had not|never)(?: yet)? {DONE}\b"
+    r"|\bnor did (?:we|I)\b"
+    r"|\b(?:we|I) (?:cannot|can.t|could not|couldn.t) (?:tell|say|reproduce|know)\b"
+    rf"|\b(?:was|were|been|is|are) (?:not|never)(?: yet)? {DONE}\b"
     r"|\b(?:not|never)(?: been)? (?:tried|tested|measured)\b"
-    r"|\bnobody (?:tried|tested|measured)\b"
+    rf"|\bnobody (?:{DONE}|was trained)\b"
     r"|\bcould have\b",
     re.IGNORECASE,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from confessions import MOST, SECTION, confessions
+from confessions import MOST, OVER, SECTION, confessions
 
 from tyinglib.notebook import answer_digest
 
@@ -208,12 +208,14 @@ KNOWN_CONFESSIONS = json.loads(Path(__file__).with_name("confessions.json").read
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_control_that_was_not_run_is_confessed_in_one_place(path):
     found = confessions(prose(nbformat.read(path, as_version=4)))
-    assert len(found) <= MOST, f"run the cheap ones; the others belong into a section *{SECTION}*: {found}"
+    most = OVER.get(path.stem, MOST)
+    assert len(found) <= most, f"run the cheap ones; the others belong into a section *{SECTION}*: {found}"
     known = KNOWN_CONFESSIONS.get(path.stem, [])
     new = [sentence for sentence in found if sentence not in known]
     assert not new, f"run it, or move it into a section *{SECTION}* with what it would cost: {new}"
     gone = [sentence for sentence in known if sentence not in found]
     assert not gone, f"well done; take it out of confessions.json too: {gone}"
+    assert most in {MOST, len(found)}, f"well done; {path.stem} has {len(found)} now: say so in confessions.OVER"
 
 
 def test_confessions_are_found_where_they_may_not_stand():
@@ -221,7 +223,14 @@ def test_confessions_are_found_where_they_may_not_stand():
     assert confessions([f"## One\n\n{cheap}"]) == re.split(r"(?<=\.) (?=We|The)|(?<=\)\.) ", cheap)[1:]
     assert not confessions([f"## {SECTION}\n\n{cheap}", cheap])  # the section goes on to the next heading
     assert confessions([f"## {SECTION}\n\n{cheap}", f"## Two\n\n{cheap}"]) == confessions([cheap])
+    assert (
+        len(confessions(["We did not look. Nobody was trained longer. It was not fitted again. Nor did we tune it."]))
+        == 4
+    )
     assert not confessions(["The gradient never sees $g$. What was never asked is not answered. We tried it."])
+    assert not confessions(
+        ["A pixel that is zero is never looked at again. Such a filter cannot tell a stroke from a dot."]
+    )
 
 
 def test_solutions_are_closed_in_jupyterlab(chapter):
@@ -229,12 +238,12 @@ def test_solutions_are_closed_in_jupyterlab(chapter):
     number = int(re.match(r"ex-(\d+)-", re.search(r"^:label: (ex-\S+)", "\n".join(prose(chapter)), re.M)[1])[1])
     exercises = 0
     for cell in chapter.cells:
-        if re.search(r"^:::\{exercise\}", cell.source, re.M):
+        before, directive, _ = cell.source.partition(":::{exercise}")
+        if directive:
             exercises += 1
-            headings = ("## Exercises\n", f'<h5 class="lab">Exercise {number}.{exercises}</h5>\n\n:::')
-            assert cell.source.startswith(headings), (
-                f"without this heading it is hidden with the solution before it: {headings[1]}"
-            )
+            heading = f'<h5 class="lab">Exercise {number}.{exercises}</h5>\n\n'
+            where = before.endswith(heading) if exercises == 1 else before == heading
+            assert where, f"without this heading first it is hidden with the solution before it: {heading}{cell.source}"
         if "{solution-start}" in cell.source:
             start = r'<h5 class="lab">Solution</h5>\n\n:::\{solution-start\} \S+(?:\n:\w+: .*)*\n:::\s*'
             assert re.fullmatch(start, cell.source), (
