@@ -109,7 +109,7 @@ def test_figures_answer_in_a_trusted_notebook_and_are_pictures_in_another(lab, b
 
 
 def answers_marked(path):
-    """A chapter whose cells print nothing but a mark, another when they are run; every answer begins with one.
+    """A chapter whose cells print nothing but a mark when they are run, and have printed another; every answer has one.
 
     Returns it, the marks that must not be seen, and those that must: [before running, after it].
     """
@@ -122,10 +122,11 @@ def answers_marked(path):
             cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=stored + "\n")]
             (secret if inside else plain).append((stored, printed))
             continue
-        cell.source, answers = re.subn(r"(</summary>\n\n)", rf"\1{stored} ", cell.source)
-        if inside:
-            cell.source = f"{stored} {cell.source}"
-        secret += [(stored, stored)] * bool(answers or inside)
+        opening, *answers = re.split(r"(?<=</summary>\n\n)", cell.source)
+        marks = [f"ANSWER{number}_{place}END" for place in range(len(answers))]
+        marked = [f"{mark} {answer}" for mark, answer in zip(marks, answers, strict=True)]
+        cell.source = "".join([f"{stored} {opening}" if inside else opening, *marked])
+        secret += [(mark, mark) for mark in [stored] * inside + marks]
         inside = ("{solution-start}" in cell.source or inside) and "{solution-end}" not in cell.source
     return book, list(zip(*secret, strict=True)), list(zip(*plain, strict=True))
 
@@ -136,16 +137,25 @@ def test_answers_and_solutions_are_closed_before_and_after_running_all(lab, brow
     nbformat.write(book, lab.folder / chapter.name)
     context = browser.new_context(viewport={"width": 1100, "height": 1200})
     tab = context.new_page()
+    shown = tab.locator(f"{PANEL} :is(p, pre)")  # prose and outputs; the sources are neither
     try:
         tab.goto(f"{lab.address}lab/tree/{chapter.name}?reset")
         for run in (False, True):
             if run:
                 tab.get_by_role("menuitem", name="Run", exact=True).click()
                 tab.get_by_text("Run All Cells", exact=True).click()
-            expect(tab.get_by_text(plain[run][-1])).to_be_visible(timeout=90_000)
-            tab.wait_for_selector(f"{PANEL} .jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
-            shown = [mark for mark in secret[run] if tab.get_by_text(mark).first.is_visible()]
-            assert not shown, f"open {'after' if run else 'before'} running: {shown}"
-            assert not [mark for mark in plain[run] if not tab.get_by_text(mark).first.is_visible()]
+            for mark in secret[run]:  # it is there, only out of sight
+                expect(shown.filter(has_text=mark)).to_be_attached(timeout=90_000)
+            expect(shown.filter(has_text=plain[run][-1])).to_be_visible(timeout=90_000)
+            seen = [mark for mark in secret[run] if shown.filter(has_text=mark).is_visible()]
+            assert not seen, f"open {'after' if run else 'before'} running: {seen}"
+            assert not [mark for mark in plain[run] if not shown.filter(has_text=mark).is_visible()]
+        solutions = tab.locator(f"{PANEL} .jp-showHiddenCellsButton:visible")
+        for left in range(solutions.count(), 0, -1):
+            expect(solutions).to_have_count(left)
+            solutions.first.click()
+        tab.locator(f"{PANEL} details").evaluate_all("all => all.forEach(one => { one.open = true })")
+        for mark in secret[True]:
+            expect(shown.filter(has_text=mark)).to_be_visible()
     finally:
         context.close()
