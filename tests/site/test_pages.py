@@ -28,6 +28,7 @@ def test_html_names_no_other_host_to_load_from(page):
     assert [url for url in loads if "canonical" not in url] == []
     assert "unpkg.com" not in text
     assert "#cc0000" not in text, "KaTeX could not read a formula"
+    assert 'class="lab"' not in text, "a heading that only JupyterLab needs"
     assert not re.findall(r'<img(?![^>]*\balt="[^"]{3,}")[^>]*>', text), "an image without alt text"
 
 

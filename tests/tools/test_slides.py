@@ -31,7 +31,7 @@ def test_every_section_starts_a_slide_and_solutions_are_left_out(chapter):
     heads = re.findall(r"^##? .+$", "\n\n".join(c.source for c in chapter.cells if c.cell_type == "markdown"), re.M)
     assert [c.source.partition("\n")[0] for c in shown if kind(c) == "slide"] == heads
     words = "\n\n".join(cell.source for cell in shown if cell.cell_type == "markdown")
-    for leftover in (r"^:::", r"^:label:", r"\{[\w:]+\}`", r"\{solution"):
+    for leftover in (r"^:::", r"^:label:", r"\{[\w:]+\}`", r"\{solution", 'class="lab"'):
         assert not re.search(leftover, words, re.M), re.search(f".*{leftover}.*", words, re.M)[0]
     assert words.count('<div class="predict">') == sum(c.source.count('<div class="predict">') for c in chapter.cells)
     assert not any("check_answer(" in cell.source for cell in shown)
