@@ -64,4 +64,14 @@ def penalty_of(coef: Array, w: Array) -> float:
 
 
 def row_norms(rows: Array) -> Array:
-    return np.abs(rows[:, 0]) if rows.shape[1] == 1 else np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    """The l2 norm of each row; of rows whose squares leave the range of float64 too."""
+    if rows.shape[1] == 1:
+        return np.abs(rows[:, 0])
+    with np.errstate(over="ignore"):
+        norms: Array = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    lost = np.flatnonzero(~((norms > 1e-145) & (norms < np.inf)))
+    largest = np.abs(rows[lost]).max(axis=1, initial=0)
+    lost, largest = lost[largest > 0], largest[largest > 0]
+    if len(lost):
+        norms[lost] = largest * np.linalg.norm(rows[lost] / largest[:, None], axis=1)
+    return norms

@@ -22,6 +22,7 @@ from torch import Tensor
 from tyinglib import _sharded, selection
 from tyinglib._checks import check_dim, check_tensor
 from tyinglib._owl_prox import wide
+from tyinglib.owl import slice_norms
 from tyinglib.tying import TieSpec
 
 
@@ -30,10 +31,10 @@ def find_ties(
     *,
     dim: int,
     method: str = "affinity",
-    preference: float = 0.6,
-    threshold: float = 0.9,
+    preference: float | None = None,
+    threshold: float | None = None,
     similarity: str = "length",
-    damping: float = 0.5,
+    damping: float | None = None,
     n_groups: int | None = None,
     slice_weight: Tensor | None = None,
 ) -> TieSpec:
@@ -52,13 +53,14 @@ def find_ties(
         near their members; where the number of groups is given, not how alike they must be.
     preference
         For affinity: how readily a slice stands for itself, on the scale of the similarity. Higher gives more
-        groups. Published: 0.6 for MNIST, 0.8 for VGG-16.
+        groups. Default: 0.6, as published for MNIST; for VGG-16 it was 0.8.
     threshold
-        For threshold: the similarity to its leader that every member has at least; 0 < threshold <= 1.
+        For threshold: the similarity to its leader that every member has at least; 0 < threshold <= 1. Default: 0.9.
     similarity
         ``"length"``: S above. ``"cosine"``: the angle only.
     damping
         For affinity: where to begin, 0.5 <= damping < 1. Where messages swing and do not settle, more is tried.
+        Default: 0.5.
     n_groups
         For kmeans: k >= 1.
     slice_weight
@@ -73,8 +75,8 @@ def find_ties(
     Raises
     ------
     ValueError
-        If the weight holds NaN or infinite values, a setting is out of its range, or affinity propagation does not
-        settle.
+        If the weight holds NaN or infinite values, or slices too short to be compared with its longest; if a setting
+        is out of its range, or belongs to another method; or if affinity propagation does not settle.
 
     Examples
     --------
@@ -89,27 +91,75 @@ def find_ties(
     rows = _rows(weight, dim)
     if similarity not in ("length", "cosine"):
         raise ValueError(f'similarity must be "length" or "cosine", got {similarity!r}')
-    norms = torch.linalg.vector_norm(rows, dim=1)
-    important = norms > 0
-    if method == "kmeans":
-        cost = _slice_weight(slice_weight, len(rows))
-        important &= cost > 0
-    elif n_groups is not None or slice_weight is not None:
-        raise ValueError(f'n_groups and slice_weight are for method="kmeans", and method is {method!r}')
+    important = rows.any(1)
+    _refuse_unused(
+        method,
+        preference=preference,
+        threshold=threshold,
+        damping=damping,
+        n_groups=n_groups,
+        slice_weight=slice_weight,
+    )
+    cost = _slice_weight(slice_weight, len(rows))
+    important &= cost > 0
     alive = important.nonzero().flatten()
     labels = torch.full((len(rows),), selection.PRUNED)
     if len(alive):
-        kept = rows[alive] / norms[alive, None] if similarity == "cosine" else rows[alive]
+        kept = _comparable(rows[alive])
+        if similarity == "cosine":
+            kept = kept / torch.linalg.vector_norm(kept, dim=1, keepdim=True)
         if method == "affinity":
-            found = _affinity(kept, preference, damping)
+            found = _affinity(kept, 0.6 if preference is None else preference, 0.5 if damping is None else damping)
         elif method == "threshold":
-            found = _leaders(kept, threshold)
-        elif method == "kmeans":
-            found = _kmeans(kept, n_groups, cost[alive])
+            found = _leaders(kept, 0.9 if threshold is None else threshold)
         else:
-            raise ValueError(f'method must be "affinity", "threshold" or "kmeans", got {method!r}')
+            found = _kmeans(kept, n_groups, cost[alive])
         labels[alive] = _in_order_of_appearance(found)
     return TieSpec(labels, dim)
+
+
+SETTINGS = {
+    "affinity": {"preference", "damping"},
+    "threshold": {"threshold"},
+    "kmeans": {"n_groups", "slice_weight"},
+}
+
+
+def _refuse_unused(method: str, **given: object) -> None:
+    if method not in SETTINGS:
+        raise ValueError(f'method must be "affinity", "threshold" or "kmeans", got {method!r}')
+    unused = [name for name, value in given.items() if value is not None and name not in SETTINGS[method]]
+    if unused:
+        owners = {name: next(m for m, names in SETTINGS.items() if name in names) for name in unused}
+        said = ", ".join(f'{name} is for method="{owner}"' for name, owner in owners.items())
+        raise ValueError(f"{said}, and method is {method!r}: leave it out")
+
+
+def _comparable(rows: Tensor) -> Tensor:
+    """Rows whose squares neither overflow nor get lost: as they are, or all scaled by one power of two, or in float64.
+
+    Similarities are ratios, so one scale for all changes nothing.
+    """
+    lengths = slice_norms(rows, 0)
+    longest, shortest = float(lengths.max()), float(lengths.min())
+    numbers = torch.finfo(rows.dtype)
+    lowest = math.sqrt(numbers.tiny / numbers.eps * rows.shape[1])
+    if shortest > lowest and longest < 1 / lowest:
+        return rows
+    near_one = _scaled(rows.double(), -math.frexp(float(rows.abs().max()))[1])
+    lengths = slice_norms(near_one, 0)
+    if float(lengths.min()) < 1e-140:
+        raise ValueError(
+            f"the shortest slice is {float(lengths.min() / lengths.max()):.0e} times as long as the longest, too short "
+            "for their similarity to be a number; set such slices to zero (they are pruned then)"
+        )
+    return near_one
+
+
+def _scaled(rows: Tensor, exponent: int) -> Tensor:
+    """Times a power of two, in two halves: of 2^1074 there is no float64."""
+    half = exponent // 2
+    return rows * 2.0**half * 2.0 ** (exponent - half)
 
 
 def _rows(weight: Tensor, dim: int) -> Tensor:

@@ -230,10 +230,49 @@ def slice_norms(weight: Tensor, dim: int) -> Tensor:
     if not others:
         return _sharded.whole(wide(weight).abs())
     entries = wide(weight)
-    if not (torch.is_grad_enabled() and weight.requires_grad):
-        return _sharded.whole(entries.square().sum(others)).sqrt()  # the same, several times faster
+    if _under_functorch():
+        return _scaled_norms(entries, others, entries.abs().amax(others, keepdim=True))  # no value can be looked at
+    norms = _plain_norms(entries, others)
+    lost = _out_of_range(norms.detach(), entries.numel()).nonzero().flatten()
+    if not len(lost) or not weight.numel():
+        return norms
+    if _sharded.is_sharded(entries):  # no slice of it can be asked for alone, and an empty part has no largest entry
+        lost, doubtful = torch.arange(len(norms), device=norms.device), entries
+        largest = _sharded.whole(doubtful.detach().abs().sum(others, keepdim=True))
+    else:
+        doubtful = entries.index_select(dim, lost)
+        largest = doubtful.detach().abs().amax(others, keepdim=True)
+    if not largest.any():
+        return norms  # they are zero: pruned
+    return norms.index_copy(0, lost, _scaled_norms(doubtful, others, largest))
+
+
+def _plain_norms(entries: Tensor, others: list[int]) -> Tensor:
+    if not (torch.is_grad_enabled() and entries.requires_grad):
+        return _sharded.whole(entries.square().sum(others)).sqrt()  # several times faster than vector_norm
     norms: Tensor = torch.linalg.vector_norm(entries, dim=others)  # its gradient at 0 is 0, not NaN
     return _sharded.whole(norms)
+
+
+def _out_of_range(norms: Tensor, terms: int) -> Tensor:
+    """Which norms may be wrong: a square overflowed, or became so small that it lost digits, or all of them."""
+    numbers = torch.finfo(norms.dtype)
+    return ~((norms > math.sqrt(numbers.tiny / numbers.eps * terms)) & (norms < math.inf))
+
+
+def _scaled_norms(entries: Tensor, others: list[int], largest: Tensor) -> Tensor:
+    """Norms of slices of any size: each is divided by a power of two near its largest entry, so squares are near 1."""
+    exponent = torch.frexp(torch.where(torch.isfinite(largest), largest, torch.ones_like(largest))).exponent
+    # in two halves: in float32 there is a 2^-149, and no 2^149
+    first = torch.ldexp(torch.ones_like(largest), torch.div(exponent, 2, rounding_mode="floor"))
+    second = torch.ldexp(torch.ones_like(largest), exponent - torch.div(exponent, 2, rounding_mode="floor"))
+    near_one = entries / _sharded.spread(first, entries) / _sharded.spread(second, entries)
+    norms = _sharded.whole(torch.linalg.vector_norm(near_one, dim=others, keepdim=True))
+    return (norms * first * second).flatten()
+
+
+def _under_functorch() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 # The same for weights that were checked before: a penalty is applied at every step.
@@ -249,7 +288,7 @@ def _prox_owl(weight: Tensor, weights: Tensor | Array, step_size: float, batched
     rows = weight.reshape(weight.shape[0], size) if batched else weight.reshape(1, size)
     step_size = check_step_size(step_size)
     with_labels = weight.requires_grad or forward_ad.unpack_dual(weight).tangent is not None  # type: ignore[no-untyped-call]
-    if not with_labels and torch._C._functorch.peek_interpreter_stack() is None:  # no derivative, no torch.func
+    if not with_labels and not _under_functorch():  # no derivative, no torch.func
         return prox_rows(rows, weights, step_size).view(weight.shape)
     result: Tensor = ProxOWL.apply(rows, weights, step_size, with_labels)[0]  # type: ignore[no-untyped-call]
     return result.reshape(weight.shape)

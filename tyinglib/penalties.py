@@ -152,6 +152,7 @@ def group_soft_threshold(weight: Tensor, threshold: float, *, dim: int = 1) -> T
     norms = slice_norms(_check_finite(weight), dim)
     shorter = (norms - check_strength("threshold", threshold)).clamp(min=0)
     factor = shorter / torch.where(norms > 0, norms, torch.ones_like(norms))
+    factor = torch.where(norms == math.inf, torch.ones_like(norms), factor)  # longer than any number: it hardly changes
     return owl._scale_slices(weight, factor, dim)
 
 

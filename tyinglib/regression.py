@@ -30,6 +30,9 @@ from tyinglib.selection import PRUNED
 Weights = Callable[[int], Any] | npt.ArrayLike | Tensor | None
 
 
+SMALLEST, LARGEST = 1e-75, 1e75  # of the largest number in X, and in y
+
+
 class RegularizationPath(NamedTuple):
     """The solutions for falling strengths, each started from the one before.
 
@@ -100,7 +103,8 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If X, y or sample_weight do not fit each other or are not finite, or a setting is out of its range.
+            If X, y or sample_weight do not fit each other or are not finite, X or y is too small or too large to be
+            squared (1e-75 to 1e75 is not), or a setting is out of its range.
         """
         problem = self._problem(X, y, sample_weight)
         old = getattr(self, "coef_", None) if self.warm_start else None
@@ -267,6 +271,7 @@ class _Prepared:
         self.x_mean = share @ x if centre else np.zeros(x.shape[1])
         self.y_mean = share @ y if centre else np.zeros(y.shape[1])
         self.x, self.y = _centred(x, self.x_mean, centre), _centred(y, self.y_mean, centre)
+        _check_can_be_squared(X=self.x, y=self.y)
         if np.ptp(share) > 0:
             root = np.sqrt(self.n * share)[:, None]
             self.x, self.y = np.multiply(self.x, root, order="F"), self.y * root
@@ -379,6 +384,17 @@ class GrOWLRegressor(_OrderedRegressor):
         return tags
 
 
+def _check_can_be_squared(**arrays: Array) -> None:
+    """Squares of squares are needed: of 1e-100 and 1e100 they are 0 and infinite, and the result would be wrong."""
+    for name, array in arrays.items():
+        largest = float(np.abs(array).max(initial=0))
+        if largest and not SMALLEST <= largest <= LARGEST:
+            raise ValueError(
+                f"the numbers in {name} (less their means) must be of a size between {SMALLEST:g} and {LARGEST:g}, the "
+                f"largest is {largest:.3g}: scale them, for example to variance 1"
+            )
+
+
 def _centred(columns: Array, mean: Array, centre: bool) -> Array:
     """columns - mean, in Fortran order; exactly zero, not rounding, where a column is constant."""
     if not centre:
@@ -390,7 +406,7 @@ def _centred(columns: Array, mean: Array, centre: bool) -> Array:
 
 def _labels(coef: Array) -> Array:
     """Groups of rows of one norm, numbered by falling norm; -1 for zero."""
-    norms = np.linalg.norm(coef, axis=1)
+    norms = _owl_rows.row_norms(coef)
     order = np.argsort(-norms, kind="stable")
     apart = -np.diff(norms[order]) > 1e-9 * norms.max(initial=0)  # a tied norm is equal up to rounding
     labels = np.empty(len(norms), dtype=np.int64)

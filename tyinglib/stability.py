@@ -22,6 +22,8 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 
+from tyinglib import _owl_rows
+
 Array = npt.NDArray[Any]
 Select = Callable[[Array, Array], Any]
 
@@ -248,7 +250,7 @@ def _coefficients(select: Any, x: Array, y: Array, seed: int) -> Array:
     options = estimator.get_params().items()
     free = [name for name, value in options if name.split("__")[-1] == "random_state" and value is None]
     found = np.asarray(estimator.set_params(**dict.fromkeys(free, seed)).fit(x, y).coef_)
-    return np.linalg.norm(found, axis=0) if found.ndim == 2 and len(found) > 1 else found.reshape(-1)
+    return _owl_rows.row_norms(found.T) if found.ndim == 2 and len(found) > 1 else found.reshape(-1)
 
 
 def _array(data: Any) -> Array:

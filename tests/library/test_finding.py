@@ -134,7 +134,8 @@ def test_edges(method):
     one[:, 2] = 1
     assert find_ties(one, dim=1, method=method).labels.tolist() == [-1, -1, 0, -1]
     assert find_ties(torch.ones(3, 4), dim=1, method=method).labels.tolist() == [0] * 4
-    assert find_ties(torch.tensor([2.0, 2.0, 5.0]), dim=0, method=method, threshold=0.99, preference=0.99).n_groups == 2
+    strict = {"threshold": 0.99} if method == "threshold" else {"preference": 0.99}
+    assert find_ties(torch.tensor([2.0, 2.0, 5.0]), dim=0, method=method, **strict).n_groups == 2
 
 
 def test_the_weight_is_not_changed():
@@ -150,7 +151,11 @@ def test_the_weight_is_not_changed():
         ({"method": "ward"}, 'method must be "affinity", "threshold" or "kmeans"'),
         ({"method": "kmeans"}, "n_groups must be a whole number >= 1"),
         ({"method": "kmeans", "n_groups": 0}, "n_groups must be a whole number >= 1"),
-        ({"n_groups": 3}, 'n_groups and slice_weight are for method="kmeans"'),
+        ({"n_groups": 3}, "n_groups is for method=\"kmeans\", and method is 'affinity': leave it out"),
+        (
+            {"method": "kmeans", "n_groups": 2, "threshold": -7, "damping": 99},
+            'threshold is for method="threshold", damping is for method="affinity"',
+        ),
         ({"method": "kmeans", "n_groups": 2, "slice_weight": torch.ones(2)}, r"shape \(3,\), got shape \(2,\)"),
         ({"method": "kmeans", "n_groups": 2, "slice_weight": -torch.ones(3)}, "finite and not negative"),
         ({"similarity": "l2"}, 'similarity must be "length" or "cosine"'),
