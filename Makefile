@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve pdf lab slides notebooks notebooks-zip test lint test-library test-notebooks test-site test-slow test-faults fuzz test-matrix new-chapter release-check test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-growl-deeper benchmark-sharing benchmark-distributed mutation clean
+.PHONY: help install book serve pdf lab slides notebooks notebooks-zip test lint test-library test-notebooks test-site test-slow test-faults fuzz test-matrix new-chapter release-check test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-growl-table benchmark-growl-deeper benchmark-sharing benchmark-distributed mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -113,6 +113,9 @@ benchmark-zeros: $(VENV)/.installed ## measure what zeros buy in time (a minute)
 
 benchmark-growl: $(VENV)/.installed ## GrOWL on MNIST beside its baselines (hours; goes on where it stopped); DATA=folder SIZE=small FRESH=1
 	@$(BIN)/python benchmarks/growl_mnist.py $(if $(DATA),--data "$(DATA)") $(if $(SIZE),--size $(SIZE)) $(if $(FRESH),--fresh)
+
+benchmark-growl-table: $(VENV)/.installed ## the published GrOWL table at its full length (ten minutes a run, days in all; goes on where it stopped); DATA=folder DEVICE=cuda
+	@$(BIN)/python -m benchmarks.growl $(if $(DATA),--data "$(DATA)") $(if $(DEVICE),--device $(DEVICE))
 
 benchmark-growl-deeper: $(VENV)/.installed ## GrOWL on two layers and on channels (half an hour; goes on where it stopped); DATA=folder of MNIST, FASHION=folder
 	@$(BIN)/python benchmarks/growl_deeper.py $(if $(DATA),--mnist "$(DATA)") $(if $(FASHION),--fashion "$(FASHION)") $(if $(FRESH),--fresh)
