@@ -65,28 +65,44 @@
     };
   };
 
-  /* A square drawing in place of the still. It answers to dragging, drag(x, y, dx, dy), and arrow keys, step(dx, dy). */
+  /* A square drawing in place of the still. It answers to dragging, drag(x, y, dx, dy), and arrow keys, step(dx, dy).
+     A finger may want to scroll the page instead. Where there is a handle it drags by that alone, and elsewhere taps;
+     where there is none it drags by moving sideways. */
   const canvas = (still, label, side, drag, step) => {
     const svg = put(still.parentNode, "svg", { viewBox: `0 0 ${side} ${side}`, width: still.width, tabindex: 0 });
     svg.setAttribute(KEYS, "");
     svg.setAttribute("role", "application");
     svg.setAttribute("aria-label", label);
     still.replaceWith(svg);
-    let last = null;
-    const follow = (event) => {
+    const place = (event) => {
       const box = svg.getBoundingClientRect();
-      const now = [event.clientX - box.left, event.clientY - box.top].map((x) => (x * side) / box.width);
-      const [before, begun] = [last ?? now, last || event.type === "pointerdown"];
-      if (!begun) return;
-      last = now;
-      drag(...now, now[0] - before[0], now[1] - before[1]);
+      return [event.clientX - box.left, event.clientY - box.top].map((x) => (x * side) / box.width);
     };
+    const onHandle = (event) => event.target.closest(".handle");
+    let held = null; /* what is pressed: its id, where it was, and whether it is a finger that may want to scroll */
     svg.addEventListener("pointerdown", (event) => {
+      if (!event.isPrimary) return; /* a second finger */
+      held = { id: event.pointerId, last: place(event), finger: event.pointerType !== "mouse" && !onHandle(event) };
       svg.setPointerCapture(event.pointerId);
-      follow(event);
+      if (!held.finger) drag(...held.last, 0, 0);
     });
-    svg.addEventListener("pointermove", follow);
-    for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => (last = null));
+    svg.addEventListener("pointermove", (event) => {
+      if (held?.id !== event.pointerId) return;
+      const now = place(event);
+      const [dx, dy] = now.map((x, axis) => x - held.last[axis]);
+      if (held.finger && (svg.querySelector(".handle") || Math.abs(dy) > Math.abs(dx))) return;
+      held = { id: held.id, last: now };
+      drag(...now, dx, dy);
+    });
+    svg.addEventListener("pointerup", (event) => {
+      if (held?.id !== event.pointerId) return;
+      const now = place(event);
+      if (held.finger && Math.hypot(now[0] - held.last[0], now[1] - held.last[1]) < 15) drag(...now, 0, 0);
+      held = null;
+    });
+    svg.addEventListener("pointercancel", () => (held = null)); /* the page scrolls */
+    /* Not touch-action: browsers heed it on the whole drawing only, and then no finger could scroll past. */
+    svg.addEventListener("touchstart", (event) => onHandle(event) && event.preventDefault(), { passive: false });
     svg.addEventListener("keydown", (event) => {
       const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
       if (!way || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -163,7 +179,7 @@
       write("its image", { x: left + 36, y: top + span - 15, "text-anchor": "start" });
       const image = square({});
       const point = put(svg, "g", { class: "handle" });
-      put(point, "circle", { r: 24, fill: "transparent" });
+      put(point, "circle", { r: 30, fill: "transparent" }); /* as wide as a thumb, on a phone too */
       disc(point, {});
       const pair = ["first weight", "second weight"].map((label) => ({ label, values: places }));
       const choose = (index) => show((choice = index));

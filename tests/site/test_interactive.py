@@ -1,5 +1,6 @@
 """Every interactive figure of every page is operated: by keyboard, mouse and touch, without a script, and in print."""
 
+import math
 import re
 
 import pytest
@@ -9,6 +10,8 @@ from made_up import bundles
 FIGURE = ".tyinglib-interactive"
 WITH_FIGURES = [page for page in PAGES if 'class="tyinglib-interactive"' in (SITE / page).read_text(encoding="utf-8")]
 MADE_UP = "book/made-up.html"
+WITH_PLANES = [MADE_UP, *(page for page in WITH_FIGURES if 'data-kind="plane"' in (SITE / page).read_text())]
+WITH_BODIES = [MADE_UP, *(page for page in WITH_FIGURES if 'data-kind="solid"' in (SITE / page).read_text())]
 SHELL = """<!doctype html><html lang="en" data-theme="{mode}"><meta charset="utf-8"><title>Made up</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
 <link rel="stylesheet" href="../_static/styles/pydata-sphinx-theme.css">
@@ -117,7 +120,7 @@ def test_every_frame_can_be_reached_and_is_the_only_one_seen(tab):
 
 
 @pytest.mark.parametrize("kind", ["plane", "solid"])
-def test_drawings_answer_to_arrow_keys_mouse_and_touch(tab, kind):
+def test_drawings_answer_to_arrow_keys_and_mouse(tab, kind):
     for figure in figures(tab, kind):
         drawing = figure.locator("svg")
         drawing.scroll_into_view_if_needed()
@@ -136,18 +139,99 @@ def test_drawings_answer_to_arrow_keys_mouse_and_touch(tab, kind):
         state = figure.evaluate(STATE)
         tab.mouse.move(x - 60, y, steps=3)
         assert figure.evaluate(STATE) == state, "it moves though nothing is pressed"
-        if kind == "plane":
-            changes(figure, lambda x=x, y=y: tab.touchscreen.tap(x - 50, y + 50))
-            handle = figure.locator(".handle").bounding_box()
-            x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
-        changes(figure, lambda x=x, y=y: touch_drag(tab, x, y))
 
 
-def touch_drag(tab, x, y):
+PHONE = {"width": 390, "has_touch": True, "is_mobile": True}
+STEP = 384 / 40 / 440  # from one place of a plane to the next, as a part of its width
+
+
+def touch(tab, *path):
+    """A finger is set down, moved and lifted."""
     client = tab.context.new_cdp_session(tab)
-    for kind, far in (("touchStart", 0), ("touchMove", 20), ("touchMove", 45)):
-        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x + far, "y": y}]})
+    for number, (x, y) in enumerate(path):
+        kind = "touchMove" if number else "touchStart"
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
     client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    client.detach()
+
+
+def way(start, end, moves=10):
+    return [tuple(a + (b - a) * k / moves for a, b in zip(start, end, strict=True)) for k in range(moves + 1)]
+
+
+def in_the_middle(figure):
+    """The drawing of a figure, in the middle of the window, and where it is: left, top, width."""
+    drawing = figure.locator("svg")
+    drawing.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")
+    box = drawing.bounding_box()
+    return drawing, box["x"], box["y"], box["width"]
+
+
+def handle(figure):
+    box = figure.locator(".handle").bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+@pytest.mark.parametrize("page", WITH_PLANES)
+def test_a_finger_drags_the_point_to_where_it_is_lifted(open_page, page):
+    tab = open_page(page, **PHONE)
+    assert figures(tab, "plane")
+    for figure in figures(tab, "plane"):
+        _, left, top, width = in_the_middle(figure)
+        scrolled = tab.evaluate("scrollY")
+        for x, y in ((0.4, 0.6), (0.7, 0.2), (0.2, 0.3)):  # there and back, and across
+            end = left + x * width, top + y * width
+            changes(figure, lambda figure=figure, end=end: touch(tab, *way(handle(figure), end)))
+            assert math.dist(handle(figure), end) <= 0.75 * STEP * width  # half the diagonal is 0.71
+        assert tab.evaluate("scrollY") == scrolled
+
+
+@pytest.mark.parametrize("page", WITH_PLANES)
+def test_a_tap_moves_the_point_to_where_it_is(open_page, page):
+    tab = open_page(page, **PHONE)
+    for figure in figures(tab, "plane"):
+        _, left, top, width = in_the_middle(figure)
+        there = left + 0.3 * width, top + 0.7 * width
+        changes(figure, lambda there=there: tab.touchscreen.tap(*there))
+        assert math.dist(handle(figure), there) <= 0.75 * STEP * width
+
+
+@pytest.mark.parametrize("page", [*WITH_PLANES, *(page for page in WITH_BODIES if page not in WITH_PLANES)])
+def test_a_finger_that_scrolls_past_moves_nothing(open_page, page):
+    tab = open_page(page, **PHONE)
+    for figure in (*figures(tab, "plane"), *figures(tab, "solid")):
+        _, left, top, width = in_the_middle(figure)
+        scrolled, state = tab.evaluate("scrollY"), figure.evaluate(STATE)
+        tab.evaluate("{ window.scrolled = false; addEventListener('scrollend', () => (window.scrolled = true)); }")
+        touch(tab, *way((left + 0.2 * width, top + 0.8 * width), (left + 0.22 * width, top + 0.3 * width)))
+        tab.wait_for_function("window.scrolled")
+        assert tab.evaluate("scrollY") > scrolled + 50
+        assert figure.evaluate(STATE) == state
+
+
+@pytest.mark.parametrize("page", WITH_BODIES)
+def test_a_finger_that_moves_sideways_turns_a_body(open_page, page):
+    tab = open_page(page, **PHONE)
+    for figure in figures(tab, "solid"):
+        _, left, top, width = in_the_middle(figure)
+        turn = figure.locator("input[type=range]").first
+        before = int(turn.get_attribute("aria-valuetext").rstrip("°"))
+        x, y = left + 0.3 * width, top + 0.5 * width
+        touch(tab, *way((x, y), (x + 80, y + 5)))
+        after = int(turn.get_attribute("aria-valuetext").rstrip("°"))
+        assert after - before == pytest.approx(80 * 440 / width / 2, abs=5)  # half a degree for each of 440 units
+
+
+def test_a_second_finger_does_not_take_the_point(open_page):
+    tab = open_page(MADE_UP, **PHONE)
+    figure = figures(tab, "plane")[0]
+    _, left, top, width = in_the_middle(figure)
+    start, second = handle(figure), {"x": left + 0.2 * width, "y": top + 0.9 * width}
+    client = tab.context.new_cdp_session(tab)
+    fingers = [{"x": start[0], "y": start[1], "id": 0}, {**second, "id": 1}]
+    for kind, down in (("touchStart", fingers[:1]), ("touchStart", fingers), ("touchMove", fingers), ("touchEnd", [])):
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": down})
+    assert math.dist(handle(figure), start) <= 0.75 * STEP * width
 
 
 def test_the_point_goes_where_the_library_says(open_page):
