@@ -205,6 +205,16 @@ def test_every_image_is_the_prox_and_zeros_stay_exact():
     assert zeros["squared l2"] == 41**2 - 40**2
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_zero_but_for_rounding_is_zero(dtype):
+    figure = interactive.plane({"OWL": OWL(torch.tensor([0.7, 0.3], dtype=dtype))}, start=(0.6, 0.4))
+    assert repr(figure).endswith("OWL moves (0.6, 0.4) to (0, 0). Both weights are exactly zero.")
+    shown = np.array(parts_of(figure)[2]["numbers"]["images"][0]).reshape(41, 41, 2)
+    tenths = np.abs(np.arange(-20, 21))  # the places, in whole numbers
+    larger, total = np.maximum(tenths[:, None], tenths), tenths[:, None] + tenths
+    assert ((shown == 0).all(-1) == ((larger <= 7) & (total <= 10))).all()
+
+
 def test_small_images_do_not_become_zero():
     assert interactive._thousandths(np.array([0.0, 0.0001, -0.0001, 0.0016])).tolist() == [0, 1, -1, 2]
 
