@@ -17,8 +17,9 @@ import tinycss2
 from PIL import Image
 from sphinx.application import Sphinx
 
-# thebe needs another host; the theme's tabs belong to pages that have some; pagename is for a version switcher
-UNWANTED = re.compile(r"thebe|DOCUMENTATION_OPTIONS\.pagename")
+# thebe needs another host; pagename is for a version switcher; what is closed opens without togglebutton's help
+UNWANTED = re.compile(r"thebe|DOCUMENTATION_OPTIONS\.pagename|togglebutton|toggleHint|toggleOpenOnPrint")
+UNWANTED_SHEETS = re.compile(r"thebe|togglebutton")
 THEBE_SETTINGS = re.compile(
     r'<script type="text/x-thebe-config">.*?</script>\s*(?:<script>kernelName = .*?</script>)?', re.S
 )
@@ -47,7 +48,7 @@ def arrange(app: Sphinx, pagename: str, templatename: str, context: dict[str, An
                 attributes["defer"] = "defer"
         kept.append(script)
     context["script_files"] = kept
-    context["css_files"] = [sheet for sheet in context.get("css_files", []) if "thebe" not in str(sheet)]
+    context["css_files"] = [sheet for sheet in context.get("css_files", []) if not UNWANTED_SHEETS.search(str(sheet))]
     if "body" in context:
         body = SAME_ID.sub("", THEBE_SETTINGS.sub("", context["body"]))
         body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")  # its words are its name
@@ -124,7 +125,8 @@ def pack(app: Sphinx, error: Exception | None) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(pack_picture, (site / "_images").glob("*.png")))
     static = site / "_static"
-    for path in [*static.rglob("*.map"), static / "scripts" / "fontawesome.js", *static.glob("sphinx-thebe.*")]:
+    unused = [*static.glob("sphinx-thebe.*"), *static.glob("togglebutton.*")]
+    for path in [*static.rglob("*.map"), static / "scripts" / "fontawesome.js", *unused]:
         path.unlink(missing_ok=True)
     shutil.rmtree(site / "_static" / "vendor", ignore_errors=True)  # fonts of icons: book.css draws those we use
     search = site / "_static" / "searchtools.js"  # its excerpts would show each formula three times
