@@ -1,7 +1,8 @@
 """The whole book as one PDF: title, contents with page numbers, every page in order, bookmarks, links that work inside.
 
 The built pages are put one after the other into one page, which Chromium prints; interactive figures are their still
-pictures, and all that can be opened is open. Printed twice: the first time tells on which pages the chapters begin.
+pictures, and all that can be opened is open; answers and solutions stand at the end of their chapters (paper.js).
+A printing tells on which pages the chapters begin, and is printed again with these numbers until they stand still.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +26,15 @@ PDF = ROOT / "_build" / "shared-weights.pdf"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FOOTER = """<div style="width: 100%; text-align: center; font: 8pt sans-serif; color: #444">
 <span class="pageNumber"></span></div>"""
+
+PRINTINGS = 8  # two are usual; more when something moved between them
+PATIENCE = 600_000  # milliseconds for a step of the browser: only a browser that hangs takes longer
+
+# what a page looks like depends on its fonts and pictures: a printing before they are there breaks at other places
+READY = """async () => {
+    await document.fonts.ready;
+    await Promise.all([...document.images].map(image => image.decode()));
+}"""
 
 # writes page numbers into the contents
 NUMBER = """pages => document.querySelectorAll('.contents a').forEach(a => {
@@ -71,7 +82,7 @@ def whole() -> str:
     """The book as one page; the contents leave room for page numbers."""
     parts, names = order(), {name for _, names in order() for name in names}
     sheets = re.findall(r'<link[^>]*rel="stylesheet"[^>]*>', (SITE / "book/intro.html").read_text(encoding="utf-8"))
-    styles = "\n".join(sheets).replace("../_static/", "_static/")
+    styles = "\n".join(sheets).replace("../_static/", "_static/") + '<script defer src="_static/paper.js"></script>'
     contents, body = [], []
     for caption, chapters in parts:
         contents += [f'<li class="part">{caption}</li>'] if caption else []
@@ -92,14 +103,60 @@ def whole() -> str:
 
 
 def beginnings() -> dict[str, int]:
-    """On which page of the PDF each chapter begins, counted from 1."""
+    """On which page of the PDF each page of the book begins, counted from 1."""
     reader = PdfReader(PDF)
+    named = {name.lstrip("/"): destination for name, destination in reader.named_destinations.items()}
     found = {}
-    for name, destination in reader.named_destinations.items():
-        number = reader.get_destination_page_number(destination)
+    for name in (place(name) for _, names in order() for name in names):
+        number = reader.get_destination_page_number(named[name]) if name in named else None
         if number is not None:
-            found[name.lstrip("/")] = number + 1
+            found[name] = number + 1
     return found
+
+
+def settle(print_once: Callable[[], dict[str, int]], write: Callable[[dict[str, int]], None]) -> int:
+    """Print, write the page numbers that the printing has, and so on until they were there before; how often it took.
+
+    Raises
+    ------
+    RuntimeError
+        If they still change at the last of `PRINTINGS`.
+    """
+    written: dict[str, int] = {}
+    for printing in range(1, PRINTINGS + 1):
+        found = print_once()
+        if found == written:
+            return printing
+        changed = sorted(name for name in found | written if found.get(name) != written.get(name))
+        write(found)
+        written = found
+    raise RuntimeError(
+        f"the page numbers did not stand still in {PRINTINGS} printings; these changed at last: {', '.join(changed)}. "
+        "Something before them changes its height by itself: print that page alone, twice, and compare"
+    )
+
+
+def print_book(tab: Page) -> int:
+    """Write the PDF from the page that holds the whole book; how many printings it took."""
+    tab.set_default_timeout(PATIENCE)
+    tab.emulate_media(media="print")  # fonts that only paper wants are loaded too
+    tab.goto(PAGE.as_uri())
+    tab.evaluate(READY)
+
+    def print_once() -> dict[str, int]:
+        tab.pdf(
+            path=PDF,
+            format="A4",
+            margin={"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"},
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template=FOOTER,
+            outline=True,
+            tagged=True,
+        )
+        return beginnings()
+
+    return settle(print_once, lambda pages: tab.evaluate(NUMBER, pages))
 
 
 def main() -> int:
@@ -113,28 +170,18 @@ def main() -> int:
         return 1
     print("==> printing the book", flush=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS)
-        tab = browser.new_page()
+        browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS, timeout=PATIENCE)
         try:
             PAGE.write_text(whole(), encoding="utf-8")
-            tab.goto(PAGE.as_uri(), wait_until="networkidle")
-            for _ in range(2):
-                tab.pdf(
-                    path=PDF,
-                    format="A4",
-                    margin={"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"},
-                    display_header_footer=True,
-                    header_template="<span></span>",
-                    footer_template=FOOTER,
-                    outline=True,
-                    tagged=True,
-                )
-                tab.evaluate(NUMBER, beginnings())
+            printings = print_book(browser.new_page())
+        except RuntimeError as error:
+            print(f"==> {error}")
+            return 1
         finally:
             browser.close()
             PAGE.unlink(missing_ok=True)
     count = len(PdfReader(PDF).pages)
-    print(f"==> {count} pages in {time.monotonic() - start:.0f} s: {PDF}")
+    print(f"==> {count} pages in {printings} printings and {time.monotonic() - start:.0f} s: {PDF}")
     return 0
 
 

@@ -4,8 +4,10 @@ import contextlib
 import subprocess
 
 import pytest
-from browsing import ROOT, SITE, served
-from playwright.sync_api import sync_playwright
+from browsing import PATIENCE, ROOT, SITE, served
+from playwright.sync_api import expect, sync_playwright
+
+expect.set_options(timeout=PATIENCE)
 
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -25,7 +27,7 @@ def browser():
     if found.returncode:
         pytest.skip("no Chromium here: install Debian's `chromium`, or set CHROMIUM to a browser's path")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS.split())
+        browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS.split(), timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -37,6 +39,7 @@ def opener(browser, address):
 
     def open_one(page, mode="light", width=1280, **options):
         context = browser.new_context(color_scheme=mode, viewport={"width": width, "height": 800}, **options)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         tab = context.new_page()
         local = (address, "data:", "blob:")
