@@ -10,8 +10,14 @@ from made_up import bundles
 FIGURE = ".tyinglib-interactive"
 WITH_FIGURES = [page for page in PAGES if 'class="tyinglib-interactive"' in (SITE / page).read_text(encoding="utf-8")]
 MADE_UP = "book/made-up.html"
-WITH_PLANES = [MADE_UP, *(page for page in WITH_FIGURES if 'data-kind="plane"' in (SITE / page).read_text())]
-WITH_BODIES = [MADE_UP, *(page for page in WITH_FIGURES if 'data-kind="solid"' in (SITE / page).read_text())]
+WITH_PLANES = [
+    MADE_UP,
+    *(page for page in WITH_FIGURES if 'data-kind="plane"' in (SITE / page).read_text(encoding="utf-8")),
+]
+WITH_BODIES = [
+    MADE_UP,
+    *(page for page in WITH_FIGURES if 'data-kind="solid"' in (SITE / page).read_text(encoding="utf-8")),
+]
 SHELL = """<!doctype html><html lang="en" data-theme="{mode}"><meta charset="utf-8"><title>Made up</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
 <link rel="stylesheet" href="../_static/styles/pydata-sphinx-theme.css">
