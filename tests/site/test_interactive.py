@@ -22,7 +22,7 @@ SHELL = """<!doctype html><html lang="en" data-theme="{mode}"><meta charset="utf
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
 <link rel="stylesheet" href="../_static/styles/pydata-sphinx-theme.css">
 <link rel="stylesheet" href="../_static/book.css"><main class="bd-main"><div class="bd-content">
-<div class="cell_output">{outputs}</div></div></main></html>"""
+<div class="cell_output">{outputs}</div></div></main><p style="height: 100vh"></html>"""
 STATE = """e => JSON.stringify([e.querySelector('output').textContent,
     [...e.querySelectorAll('img')].filter(i => !i.hidden).map(i => i.alt), e.querySelector('svg')?.innerHTML])"""
 

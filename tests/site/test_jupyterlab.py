@@ -85,9 +85,9 @@ def test_figures_answer_in_a_trusted_notebook_and_are_pictures_in_another(lab, b
     tab = context.new_page()
     try:
         tab.goto(f"{lab.address}lab/tree/trusted.ipynb")
-        tab.wait_for_selector(f"{FIGURE}[data-ready] svg", timeout=90_000)
+        tab.wait_for_selector(f"{FIGURE}[data-ready] svg")
         # it asks for a kernel, sooner or later, and takes the focus
-        tab.locator(".jp-Dialog button").filter(has_text="No Kernel").click(timeout=90_000)
+        tab.locator(".jp-Dialog button").filter(has_text="No Kernel").click()
         frames, plane = tab.locator(FIGURE).nth(0), tab.locator(FIGURE).nth(1)
         slider = frames.locator("input[type=range]")
         slider.focus()  # JupyterLab would take arrow keys for itself
@@ -101,7 +101,7 @@ def test_figures_answer_in_a_trusted_notebook_and_are_pictures_in_another(lab, b
         )
         assert plane.locator("svg").evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
         tab.goto(f"{lab.address}lab/tree/untrusted.ipynb")
-        tab.wait_for_selector(f"{PICTURE}[alt^='Two weights']", timeout=90_000)
+        tab.wait_for_selector(f"{PICTURE}[alt^='Two weights']")
         assert tab.locator(f"{FIGURE}[data-ready]").count() == 0
         assert tab.locator(PICTURE).evaluate_all("a => a.map(i => !i.hidden && i.naturalWidth > 400)") == [True, True]
     finally:
