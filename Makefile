@@ -10,6 +10,10 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export PYTHONWARNINGS :=
+# What the caller sets reaches the programs as it is, in their environment: neither make nor the shell reads into it.
+GIVEN := CHAPTER SETTING NUMBER NAME TITLE INDEX DATA SIZE FASHION DEVICE
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+export $(GIVEN)
 
 .DEFAULT_GOAL := help
 .PHONY: help install book serve pdf lab slides notebooks notebooks-zip test lint test-library test-notebooks test-site test-slow test-faults fuzz test-matrix new-chapter release-check test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-growl-table benchmark-growl-deeper benchmark-sharing benchmark-distributed mutation clean
@@ -43,10 +47,10 @@ lab: $(VENV)/.installed ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) book
 
 slides: $(VENV)/.installed ## chapters as slides in _build/slides: all, or CHAPTER=01
-	@$(BIN)/python tools/make_slides.py $(CHAPTER)
+	@$(BIN)/python tools/make_slides.py $$CHAPTER
 
 notebooks: $(VENV)/.installed ## re-run chapters in place: all, or CHAPTER=01; FRESH=1 stores new timings too
-	@$(BIN)/python tools/run_notebooks.py $(if $(FRESH),--fresh) $(CHAPTER)
+	@$(BIN)/python tools/run_notebooks.py $(if $(FRESH),--fresh) $$CHAPTER
 
 test: lint test-library test-notebooks test-site test-the-tests ## everything that must hold
 	@echo "==> all tests passed"
@@ -84,14 +88,14 @@ fuzz: $(VENV)/.installed ## 100,000 strange files for load_tied, and as many inp
 	@FUZZ=100000 FUZZ_RESULTS=benchmarks/results/fuzz_prox.json $(BIN)/python -m pytest -q -o faulthandler_timeout=0 tests/fuzz/test_prox.py
 
 test-matrix: $(VENV)/.installed ## every chapter in ten settings, compared strictly (an hour, and gigabytes; goes on where it stopped); SETTING= CHAPTER= FRESH=1
-	@$(BIN)/python tools/test_matrix.py --setting "$(SETTING)" --chapter "$(CHAPTER)" $(if $(FRESH),--fresh)
+	@$(BIN)/python tools/test_matrix.py --setting "$$SETTING" --chapter "$$CHAPTER" $(if $(FRESH),--fresh)
 
 new-chapter: $(VENV)/.installed ## a chapter to fill in: NUMBER=12 NAME=my-question TITLE="My question"
-	@$(BIN)/python tools/new_chapter.py $(NUMBER) $(NAME) $(if $(TITLE),--title "$(TITLE)")
+	@$(BIN)/python tools/new_chapter.py $(if $(TITLE),--title="$$TITLE") -- "$$NUMBER" "$$NAME"
 
-release-check: $(VENV)/.installed ## build wheel and archive, try the wheel in an empty environment (minutes); INDEX=url for torch
+release-check: $(VENV)/.installed ## build wheel and archive, try both in an empty environment (a quarter of an hour); INDEX=url for torch
 	@$(BIN)/python -m pip install --disable-pip-version-check -q build==1.6.1
-	@$(BIN)/python tools/check_release.py $(if $(INDEX),--index-url $(INDEX))
+	@$(BIN)/python tools/check_release.py $(if $(INDEX),--index-url "$$INDEX")
 
 benchmark-distributed: $(VENV)/.installed ## bytes that processes exchange in a step; the page Beyond one machine prints them
 	@$(BIN)/python benchmarks/distributed.py
@@ -112,13 +116,13 @@ benchmark-zeros: $(VENV)/.installed ## measure what zeros buy in time (a minute)
 	@$(BIN)/python benchmarks/zeros.py
 
 benchmark-growl: $(VENV)/.installed ## GrOWL on MNIST beside its baselines (hours; goes on where it stopped); DATA=folder SIZE=small FRESH=1
-	@$(BIN)/python benchmarks/growl_mnist.py $(if $(DATA),--data "$(DATA)") $(if $(SIZE),--size $(SIZE)) $(if $(FRESH),--fresh)
+	@$(BIN)/python benchmarks/growl_mnist.py $(if $(DATA),--data "$$DATA") $(if $(SIZE),--size "$$SIZE") $(if $(FRESH),--fresh)
 
 benchmark-growl-table: $(VENV)/.installed ## the published GrOWL table at its full length (ten minutes a run, days in all; goes on where it stopped); DATA=folder DEVICE=cuda
-	@$(BIN)/python -m benchmarks.growl $(if $(DATA),--data "$(DATA)") $(if $(DEVICE),--device $(DEVICE))
+	@$(BIN)/python -m benchmarks.growl $(if $(DATA),--data "$$DATA") $(if $(DEVICE),--device "$$DEVICE")
 
 benchmark-growl-deeper: $(VENV)/.installed ## GrOWL on two layers and on channels (half an hour; goes on where it stopped); DATA=folder of MNIST, FASHION=folder
-	@$(BIN)/python benchmarks/growl_deeper.py $(if $(DATA),--mnist "$(DATA)") $(if $(FASHION),--fashion "$(FASHION)") $(if $(FRESH),--fresh)
+	@$(BIN)/python benchmarks/growl_deeper.py $(if $(DATA),--mnist "$$DATA") $(if $(FASHION),--fashion "$$FASHION") $(if $(FRESH),--fresh)
 
 benchmark-sharing: $(VENV)/.installed ## the longer runs of chapters 9 to 11 (they go on where they stopped); FRESH=1
 	@for part in benchmarks/sharing_*.py; do $(BIN)/python $$part $(if $(FRESH),--fresh) || exit 1; done

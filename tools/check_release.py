@@ -1,4 +1,4 @@
-"""Build the release, look into it, and try the wheel in an environment that has nothing else.
+"""Build the release, look into it, try the wheel in an environment that has nothing else, and the archive's own tests.
 
 python tools/check_release.py [--index-url URL]      URL: where pip finds torch (for a build without CUDA)
 """
@@ -46,6 +46,15 @@ def look_into(wheel: Path, source: Path) -> None:
     for name in ("LICENSE", "CHANGELOG.md", "pyproject.toml", "tests/library/test_selection.py"):
         if name not in inside:
             raise SystemExit(f"the source archive lacks {name}")
+    for name in conditions():
+        if not any(packed.endswith(f".dist-info/licenses/{name}") for packed in names):
+            raise SystemExit(f"the wheel's licences lack {name}")
+
+
+def conditions() -> list[str]:
+    """The licence, and where each data set's own conditions stand."""
+    origins = sorted((ROOT / "tyinglib" / "datasets" / "data").glob("*/ORIGIN.txt"))
+    return ["LICENSE", *(path.relative_to(ROOT).as_posix() for path in origins)]
 
 
 def import_time(python: Path, names: str, folder: Path, tries: int = 7) -> float:
@@ -56,7 +65,8 @@ def import_time(python: Path, names: str, folder: Path, tries: int = 7) -> float
     return min(float(done.stdout) for done in outputs)
 
 
-def try_in_empty_environment(wheel: Path, folder: Path, index: str | None) -> None:
+def try_in_empty_environment(wheel: Path, folder: Path, index: str | None) -> Path:
+    """Returns the environment's Python."""
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
@@ -76,6 +86,19 @@ def try_in_empty_environment(wheel: Path, folder: Path, index: str | None) -> No
     skip = [f"--ignore-glob=*/{name}.py" for name in FOR_THE_BOOK]
     tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", "--pyargs", "tyinglib", *skip]
     subprocess.run([python, *tests], check=True, cwd=folder, env=environment)
+    return python
+
+
+def try_the_archive(source: Path, folder: Path, python: Path) -> None:
+    """As one who has the source archive alone would: what it asks for, then its tests."""
+    with tarfile.open(source) as archive:
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.3 has none, and later ones warn
+        archive.extractall(folder)
+    (unpacked,) = folder.iterdir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", "requirements.txt"]
+    for command in (pip, [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]):
+        subprocess.run(command, check=True, cwd=unpacked, env=environment | {"MPLBACKEND": "agg"})
 
 
 def main() -> None:
@@ -86,7 +109,8 @@ def main() -> None:
         folder = Path(name)
         wheel, source = build(folder / "dist")
         look_into(wheel, source)
-        try_in_empty_environment(wheel, folder / "empty", options.index_url)
+        python = try_in_empty_environment(wheel, folder / "empty", options.index_url)
+        try_the_archive(source, folder / "archive", python)
         (ROOT / "dist").mkdir(exist_ok=True)
         for made in (wheel, source):
             (ROOT / "dist" / made.name).write_bytes(made.read_bytes())

@@ -1,10 +1,17 @@
 """Versions agree, and the library alone needs nothing of the book's tools."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
+import tarfile
+import tomllib
+import zipfile
 from pathlib import Path
+
+import pytest
+import yaml
 
 import tyinglib
 
@@ -49,8 +56,6 @@ def imported(tree):
 
 def test_what_the_wheel_needs_is_what_is_imported():
     """Each top-level import of a room that is not for the book is a dependency in pyproject.toml."""
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needs = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in project["dependencies"]}
     needs = {"sklearn" if name == "scikit_learn" else name for name in needs}
@@ -60,3 +65,35 @@ def test_what_the_wheel_needs_is_what_is_imported():
         for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
             known = name in sys.stdlib_module_names or name in needs or name in ("tyinglib", "__future__")
             assert known, f"{path.name} imports {name}, which pip install . does not bring"
+
+
+def test_addresses_agree():
+    """Where the repository's address is known, what is uploaded names it."""
+    address = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
+    assert urls.get("Repository", "") == address, "pyproject.toml and _config.yml name the repository differently"
+
+
+def test_the_wheel_has_the_conditions_of_its_data(tmp_path):
+    wheel = pytest.importorskip("hatchling.builders.wheel", reason="it comes with the requirements: make install")
+    (built,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(built) as archive:
+        folder = f"tyinglib-{tyinglib.__version__}.dist-info/licenses"
+        tecator = archive.read(f"{folder}/tyinglib/datasets/data/tecator/ORIGIN.txt").decode()
+        assert f"{folder}/LICENSE" in archive.namelist()
+    assert "as long as this permission note is attached" in re.sub(r"\s+", " ", tecator)
+
+
+def test_the_source_archive_can_load_its_own_tests(tmp_path):
+    """make release-check runs them."""
+    sdist = pytest.importorskip("hatchling.builders.sdist", reason="it comes with the requirements: make install")
+    (built,) = sdist.SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with tarfile.open(built) as archive:
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.3 has none, and later ones warn
+        archive.extractall(tmp_path / "there")
+    (folder,) = (tmp_path / "there").iterdir()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only"]
+    around = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert "tests/library/test_tying.py" in done.stdout

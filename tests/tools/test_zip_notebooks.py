@@ -17,6 +17,8 @@ spec.loader.exec_module(zip_notebooks)
 
 @pytest.fixture(scope="module")
 def archive():
+    if not zip_notebooks.files():
+        pytest.skip("what goes in is what git keeps, and there is no git here")
     assert zip_notebooks.main() == 0
     (path,) = (ROOT / "_build").glob("shared-weights-*.zip")
     return path
@@ -37,6 +39,61 @@ def test_it_holds_what_is_needed_and_no_more(archive):
     assert notebooks | needed | data <= names
     hidden = [name for name in names if "/." in f"/{name}" or "__pycache__" in name or name.startswith("_build")]
     assert hidden == []
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small repository, with a secret beside it."""
+    root = tmp_path / "project"
+    for name in ("README.md", "tyinglib/__init__.py", "book/data/numbers.csv", ".hidden"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text('__version__ = "1"\n', encoding="utf-8")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run(["git", "add", "."], cwd=root, check=True)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/key").write_text("secret", encoding="utf-8")
+    (tmp_path / "secret/numbers.csv").write_text("secret", encoding="utf-8")
+    monkeypatch.setattr(zip_notebooks, "ROOT", root)
+    return root
+
+
+KEPT = ["README.md", "book/data/numbers.csv", "tyinglib/__init__.py"]
+
+
+def packed(project):
+    assert zip_notebooks.main() == 0
+    with zipfile.ZipFile(project / "_build/shared-weights-1.zip") as archive:
+        assert all(b"secret" not in archive.read(name) for name in archive.namelist())
+        return [name.partition("/")[2] for name in archive.namelist()]
+
+
+def test_what_git_does_not_keep_stays_out(project):
+    (project / "book/key").write_text("secret", encoding="utf-8")
+    (project / "notes.md").write_text("secret", encoding="utf-8")
+    assert packed(project) == KEPT
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_no_link_is_followed(project, tmp_path):
+    (project / "book/link").symlink_to(tmp_path / "secret/key")
+    (project / "book/folder").symlink_to(tmp_path / "secret")
+    subprocess.run(["git", "add", "."], cwd=project, check=True)  # even where git keeps them
+    assert packed(project) == KEPT
+    (project / "README.md").unlink()  # and where a link came in place of a file, or of its folder
+    (project / "README.md").symlink_to(tmp_path / "secret/key")
+    (project / "book/data/numbers.csv").unlink()
+    (project / "book/data").rmdir()
+    (project / "book/data").symlink_to(tmp_path / "secret")
+    assert packed(project) == ["tyinglib/__init__.py"]
+
+
+def test_without_git_nothing_is_packed(project, monkeypatch, capsys):
+    monkeypatch.setenv("GIT_DIR", str(project / "nothing"))
+    assert zip_notebooks.main() == 1
+    assert "there is no git here" in capsys.readouterr().out
+    monkeypatch.setenv("PATH", "")
+    assert zip_notebooks.main() == 1
+    assert not (project / "_build").exists()
 
 
 def test_what_is_unpacked_runs_by_itself(archive, tmp_path):

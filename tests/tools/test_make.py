@@ -1,4 +1,4 @@
-"""The folder that everything runs in: an install that was cut short is mended, a Python that is too old is refused."""
+"""make: an install that was cut short is mended, an old Python is refused, and what the caller sets is no program."""
 
 import os
 import re
@@ -136,3 +136,54 @@ def test_jupyterlab_opens_for_root_too(project, user):
     around = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
     done = subprocess.run(["make", "-s", "lab"], cwd=project, env=around, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["lab", *(["--allow-root"] if user == 0 else []), "book"]
+
+
+TITLES = [
+    '"; touch pwned; "',
+    "'; touch pwned; '",
+    "`touch pwned`",
+    "$(touch pwned)",
+    "$(shell touch pwned)",
+    "a $HOME, $$5 \\ %",
+]
+
+
+@posix
+@pytest.mark.parametrize("text", TITLES)
+@pytest.mark.parametrize(
+    "target",
+    [
+        ["new-chapter", "NUMBER", "NAME", "TITLE"],
+        ["test-matrix", "SETTING", "CHAPTER"],
+        ["slides", "CHAPTER"],
+        ["notebooks", "CHAPTER"],
+        ["release-check", "INDEX"],
+        ["benchmark-growl", "DATA", "SIZE"],
+        ["benchmark-growl-table", "DATA", "DEVICE"],
+        ["benchmark-growl-deeper", "DATA", "FASHION"],
+    ],
+    ids=lambda target: target[0],
+)
+def test_what_the_caller_sets_reaches_the_program_as_it_is(project, target, text):
+    """With a program that notes its arguments in place of Python."""
+    programs = project / ".venv/bin"
+    programs.mkdir(parents=True)
+    (programs / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    (programs / "python").chmod(0o755)
+    (project / ".venv/.installed").touch()
+    name, *given = target
+    command = ["make", "-s", name, *(f"{variable}={text}" for variable in given)]
+    done = subprocess.run(command, cwd=project, capture_output=True, encoding="utf-8", check=True)
+    assert not (project / "pwned").exists()
+    words = [text, *text.split()]  # of chapters there may be several
+    assert sum(line.removeprefix("--title=") in words for line in done.stdout.splitlines()) >= len(given)
+
+
+def test_no_recipe_reads_what_the_caller_sets():
+    """But to ask whether it is there."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (given,) = re.findall(r"^GIVEN := (.*)$", text, re.M)
+    named = set(re.findall(r"\$\((?:if \$\()?([A-Z]+)\)?", "".join(re.findall(r"^\t.*$", text, re.M))))
+    assert named <= {*given.split(), "BIN", "PEERS", "PYTHON", "VENV", "FRESH", "MAKEFILE"}
+    for name in given.split():
+        assert f"$({name})" not in text.replace(f"$(if $({name}),", "")
