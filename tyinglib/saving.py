@@ -34,7 +34,7 @@ from tyinglib._state import (
 )
 from tyinglib._tied_file import Contents, damaged
 from tyinglib._undo import AsItWas, bits_of
-from tyinglib.tying import REPLACED, Tie, TieSpec, tie
+from tyinglib.tying import REPLACED, Net, Tie, TieSpec, tie
 
 GATHERED = "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
 
@@ -105,7 +105,7 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
     return _tied_file.write(Path(path), Contents(tensors, described, aliases))
 
 
-def load_tied(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+def load_tied(model: Net, path: str | os.PathLike[str]) -> Net:
     """Load what `save_tied` wrote: tie the model as the file says, then load its values strictly.
 
     Parameters

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from torch.nn.utils import parametrize
 
 from tyinglib import _sharded, selection
 from tyinglib.selection import Labels
+
+Net = TypeVar("Net", bound=nn.Module)  # a layer stays what it is
 
 REPLACED = "_replaced_by_a_tie"  # on a Parameter whose place in a module another took; `check_sharing` reads it
 
@@ -153,7 +155,7 @@ class Tie(nn.Module):
         return repr(TieSpec(self.labels, self.dim))
 
 
-def tie(module: nn.Module, name: str, spec: TieSpec) -> nn.Module:
+def tie(module: Net, name: str, spec: TieSpec) -> Net:
     """Tie the parameter `name` of `module`: store one slice a group, start at the group means.
 
     Parameters
@@ -209,7 +211,7 @@ def tie(module: nn.Module, name: str, spec: TieSpec) -> nn.Module:
     return module
 
 
-def untie(module: nn.Module, name: str) -> nn.Module:
+def untie(module: Net, name: str) -> Net:
     """Undo `tie`: every slice gets its own copy of its group's value and is free again.
 
     Parameters

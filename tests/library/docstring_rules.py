@@ -19,6 +19,7 @@ import re
 import textwrap
 import warnings
 from dataclasses import dataclass
+from typing import TypeVar
 
 from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import Validator, validate
@@ -243,7 +244,7 @@ def _wrong_result(name, doc):
         return
     stated = " ".join(part.type or part.name for part in doc["Returns"])
     same = {"Array": "ndarray", "NDArray": "ndarray", "Self": name.owner.__name__ if name.owner else ""}
-    expected = {same.get(word, word) for word in re.findall(r"\w+", annotation)}
+    expected = {same.get(word, _bound(name.function, word)) for word in re.findall(r"\w+", annotation)}
     if not expected & set(re.findall(r"\w+", stated)) and not expected & {"", "Any"}:
         yield f"Returns begins with {stated!r}, but the annotation is {annotation}: write that type alone on a line"
 
@@ -408,6 +409,12 @@ def _plain(annotation):
 def _annotation(function):
     """The annotation of the result, as text."""
     return _plain(inspect.signature(function).return_annotation)
+
+
+def _bound(function, word):
+    """For a type variable what its types have in common, by name; any other word as it is."""
+    meant = getattr(function, "__globals__", {}).get(word)
+    return meant.__bound__.__name__ if isinstance(meant, TypeVar) and meant.__bound__ else word
 
 
 def _annotations(name):
