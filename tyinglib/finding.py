@@ -105,7 +105,7 @@ def find_ties(
     alive = important.nonzero().flatten()
     labels = torch.full((len(rows),), selection.PRUNED)
     if len(alive):
-        kept = _comparable(rows[alive])
+        kept = _comparable(rows[alive], method, similarity)
         if similarity == "cosine":
             kept = kept / torch.linalg.vector_norm(kept, dim=1, keepdim=True)
         if method == "affinity":
@@ -135,31 +135,27 @@ def _refuse_unused(method: str, **given: object) -> None:
         raise ValueError(f"{said}, and method is {method!r}: leave it out")
 
 
-def _comparable(rows: Tensor) -> Tensor:
-    """Rows whose squares neither overflow nor get lost: as they are, or all scaled by one power of two, or in float64.
+def _comparable(rows: Tensor, method: str, similarity: str) -> Tensor:
+    """Rows whose squares neither overflow nor get lost: as they are, or in float64 and times a power of two.
 
-    Similarities are ratios, so one scale for all changes nothing.
+    Similarities and distances are compared with each other, so one scale for all changes nothing; for the angle, each
+    row has its own.
     """
     lengths = slice_norms(rows, 0)
-    longest, shortest = float(lengths.max()), float(lengths.min())
     numbers = torch.finfo(rows.dtype)
     lowest = math.sqrt(numbers.tiny / numbers.eps * rows.shape[1])
-    if shortest > lowest and longest < 1 / lowest:
+    if float(lengths.min()) > lowest and float(lengths.max()) < 1 / lowest:
         return rows
-    near_one = _scaled(rows.double(), -math.frexp(float(rows.abs().max()))[1])
+    wanted = rows.double().numpy()
+    largest = np.abs(wanted).max(axis=1 if similarity == "cosine" else None, keepdims=True)
+    near_one = torch.from_numpy(np.ldexp(wanted, -np.frexp(largest)[1]))
     lengths = slice_norms(near_one, 0)
-    if float(lengths.min()) < 1e-140:
+    if method != "kmeans" and float(lengths.min()) < 1e-140:
         raise ValueError(
             f"the shortest slice is {float(lengths.min() / lengths.max()):.0e} times as long as the longest, too short "
             "for their similarity to be a number; set such slices to zero (they are pruned then)"
         )
     return near_one
-
-
-def _scaled(rows: Tensor, exponent: int) -> Tensor:
-    """Times a power of two, in two halves: of 2^1074 there is no float64."""
-    half = exponent // 2
-    return rows * 2.0**half * 2.0 ** (exponent - half)
 
 
 def _rows(weight: Tensor, dim: int) -> Tensor:
@@ -272,7 +268,8 @@ def _kmeans(rows: Tensor, n_groups: int | None, cost: Tensor) -> Tensor:
     from sklearn.cluster import KMeans  # here: it loads half of scikit-learn
 
     model = KMeans(n_groups, n_init=4, random_state=0)
-    return torch.from_numpy(model.fit(rows.double().numpy(), sample_weight=cost.numpy()).labels_.astype(np.int64))
+    shares = np.ldexp(cost.numpy(), -np.frexp(cost.numpy().max())[1])  # the largest near 1: they are summed and divided
+    return torch.from_numpy(model.fit(rows.double().numpy(), sample_weight=shares).labels_.astype(np.int64))
 
 
 def _in_order_of_appearance(labels: Tensor) -> Tensor:

@@ -261,14 +261,16 @@ def _out_of_range(norms: Tensor, terms: int) -> Tensor:
 
 
 def _scaled_norms(entries: Tensor, others: list[int], largest: Tensor) -> Tensor:
-    """Norms of slices of any size: each is divided by a power of two near its largest entry, so squares are near 1."""
-    exponent = torch.frexp(torch.where(torch.isfinite(largest), largest, torch.ones_like(largest))).exponent
-    # in two halves: in float32 there is a 2^-149, and no 2^149
-    first = torch.ldexp(torch.ones_like(largest), torch.div(exponent, 2, rounding_mode="floor"))
-    second = torch.ldexp(torch.ones_like(largest), exponent - torch.div(exponent, 2, rounding_mode="floor"))
-    near_one = entries / _sharded.spread(first, entries) / _sharded.spread(second, entries)
+    """Norms of slices of any size: each is divided by a power of two near its largest entry, so squares are near 1.
+
+    Near enough: of the smallest and largest numbers the power's inverse, and a gradient times it, would be none.
+    """
+    limit = int(0.8 * math.log2(torch.finfo(entries.dtype).max))
+    exponent = torch.frexp(largest.nan_to_num()).exponent.clamp(-limit, limit)
+    scale = torch.full_like(largest, 2.0) ** exponent
+    near_one = entries / _sharded.spread(scale, entries)
     norms = _sharded.whole(torch.linalg.vector_norm(near_one, dim=others, keepdim=True))
-    return (norms * first * second).flatten()
+    return (norms * scale).flatten()
 
 
 def _under_functorch() -> bool:

@@ -14,7 +14,10 @@ from tyinglib import GroupLasso, GrOWL, GrOWLRegressor, OWLRegressor, bootstrap_
 from tyinglib.owl import growl_norm, prox_growl, slice_norms
 from tyinglib.penalties import group_soft_threshold
 
-EXPONENTS = {torch.float32: (-120, -83, -60, 0, 60, 83, 120), torch.float64: (-1000, -660, -500, 0, 500, 660, 1000)}
+EXPONENTS = {  # 1e-40 (where float32 has 17 digits of 24 left) to 1e38; 1e-301 to 1e307
+    torch.float32: (-133, -120, -83, -60, 0, 60, 83, 120, 125),
+    torch.float64: (-1000, -660, -500, 0, 500, 660, 1000, 1021),
+}
 CASES = [(dtype, exponent) for dtype, exponents in EXPONENTS.items() for exponent in exponents]
 WEIGHTS = torch.tensor([0.5, 0.3, 0.2, 0.1, 0.1], dtype=torch.float64)
 
@@ -23,6 +26,12 @@ def times(tensor, exponent):
     """Times a power of two, in two halves: of 2^1000 there is no float32, and no 2^-1074's inverse."""
     half = exponent // 2
     return torch.ldexp(torch.ldexp(tensor, torch.tensor(half)), torch.tensor(exponent - half))
+
+
+def slack(dtype, exponent):
+    """Rounding of the dtype; and of the smallest numbers, which lie as far apart as the smallest of them is large."""
+    spacing = math.ldexp(torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps, -exponent)
+    return {"rtol": 1e-5, "atol": 1e-6 + 2 * spacing}
 
 
 @pytest.fixture
@@ -37,11 +46,12 @@ def weight():
 @pytest.mark.parametrize(("dtype", "exponent"), CASES)
 def test_norms_and_their_gradients(weight, dtype, exponent):
     scaled = times(weight, exponent).to(dtype)
-    assert torch.allclose(times(slice_norms(scaled, 1).double(), -exponent), weight.norm(dim=0), rtol=1e-6, atol=0)
+    norms = times(slice_norms(scaled, 1).double(), -exponent)
+    torch.testing.assert_close(norms, weight.norm(dim=0), **slack(dtype, exponent))
     free, plain = scaled.clone().requires_grad_(), weight.clone().requires_grad_()
     slice_norms(free, 1).sum().backward()
     slice_norms(plain, 1).sum().backward()
-    torch.testing.assert_close(free.grad.double(), plain.grad, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(free.grad.double(), plain.grad, **slack(dtype, exponent))
     mapped = torch.func.vmap(lambda one: slice_norms(one, 1))(scaled[None])[0]
     torch.testing.assert_close(mapped, slice_norms(scaled, 1))
 
@@ -51,14 +61,14 @@ def test_the_proximal_maps_of_norms(weight, dtype, exponent):
     scaled, strength = times(weight, exponent).to(dtype), math.ldexp(0.3, exponent)
     expected = group_soft_threshold(weight, 0.3)
     found = times(group_soft_threshold(scaled, strength).double(), -exponent)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, expected, **slack(dtype, exponent))
     expected = prox_growl(weight, WEIGHTS)
     found = times(prox_growl(scaled, times(WEIGHTS, exponent)).double(), -exponent)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, expected, **slack(dtype, exponent))
     for penalty in (GroupLasso(1.0), GrOWL(WEIGHTS, dim=1)):
         value = times(penalty.value(scaled).double(), -exponent)
-        torch.testing.assert_close(value, penalty.value(weight), rtol=1e-6, atol=0)
-        assert math.ldexp(penalty.lam_max(scaled), -exponent) == pytest.approx(penalty.lam_max(weight), rel=1e-6)
+        torch.testing.assert_close(value, penalty.value(weight), **slack(dtype, exponent))
+        assert math.ldexp(penalty.lam_max(scaled), -exponent) == pytest.approx(penalty.lam_max(weight), rel=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "exponent"), CASES)
@@ -90,9 +100,17 @@ def test_lengths_that_differ_more_than_any_similarity_can_say():
     weight = torch.tensor([[1e-300, 1.0, 1e-300]], dtype=torch.float64)
     with pytest.raises(ValueError, match=r"the shortest slice is 1e-300 times as long as the longest.*set such slices"):
         find_ties(weight, dim=1)
-    assert find_ties(weight * 1e150, dim=1, slice_weight=torch.tensor([0.0, 1, 0]), method="kmeans", n_groups=1)
+    assert find_ties(weight, dim=1, method="kmeans", n_groups=2).labels.tolist() == [0, 1, 0]  # distances are numbers
+    assert find_ties(weight, dim=1, similarity="cosine").labels.tolist() == [0, 0, 0]
     mixed = torch.tensor([[1e-30, 1.0, 1e-30]])  # float32 can't square that; float64 can
     assert find_ties(mixed, dim=1, method="threshold").labels.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("cost", [1e-310, 1e-150, 1e150, 4e307])
+def test_slice_weights_of_any_size(cost):
+    weight, costs = torch.tensor([[1.0, 1.1, 3.0, 3.2, 9.0]]), torch.tensor([1.0, 2, 1, 1, 0], dtype=torch.float64)
+    found = find_ties(weight, dim=1, method="kmeans", n_groups=2, slice_weight=costs * cost)
+    assert found.labels.tolist() == [0, 0, 1, 1, -1]
 
 
 def test_a_norm_beyond_the_largest_number_changes_nothing_by_itself():
