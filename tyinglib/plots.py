@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike
 
 INK = "#1f2328"
 MUTED = "#5c6670"
-BLUE, VERMILION, GREEN, PURPLE = COLOURS = ("#0072b2", "#c4500a", "#00805e", "#a24a86")
-MARKERS = ("o", "s", "^", "D")
-LINES = ("-", "--", "-.", ":")
+BLUE, VERMILION, GREEN, PURPLE, OCHRE = COLOURS = ("#0072b2", "#c4500a", "#00805e", "#a24a86", "#7d6608")
+MARKERS = ("o", "s", "^", "D", "v")
+LINES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
@@ -194,7 +194,7 @@ def band(x: ArrayLike, runs: ArrayLike, *, ax: Axes, label: str, series: int = 0
     label
         Written in the legend.
     series
-        0..3: which colour, marker and line.
+        0..4: which colour, marker and line; in a chapter one number stands for one thing.
 
     Returns
     -------

@@ -72,4 +72,4 @@ def test_colours_can_be_read_on_white_and_turned_over_on_the_dark_page(colour):
 
 
 def test_series_differ_without_colour():
-    assert len(set(plots.MARKERS)) == len(set(plots.LINES)) == len(set(plots.COLOURS)) == 4
+    assert len(set(plots.MARKERS)) == len(set(plots.LINES)) == len(set(plots.COLOURS)) == 5

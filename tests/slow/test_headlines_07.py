@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def chapter():
     before = torch.get_default_dtype()
-    names = ["X", "fit", "tied_pairs", "centred", "strengths", "cv_error", "summary", "widened", "times_tied"]
+    names = ["X", "fit", "tied_pairs", "centred", "elastic_net", "strengths", "cv_error", "summary", "runs"]
+    names += ["widened", "times_tied"]
     yield load(7, names)
     torch.set_default_dtype(before)
 
@@ -31,10 +32,24 @@ def test_the_gentle_slope_is_more_stable_than_the_lasso_its_groups_are_not_and_w
     assert widened.phi > owl["set"].phi - 0.1
 
 
-def test_ties_depend_on_effects_and_on_correlation(chapter):
+@pytest.mark.parametrize("seed", [100, 101])
+def test_an_elastic_net_of_the_same_error_is_more_stable_than_owl_and_has_more_values(chapter, seed):
+    share = chapter["shares"][[-1]]
+    owl = chapter["summary"](chapter["bootstraps"]("OWL to 1/2", seed=seed)[:, -1])
+    target = chapter["cv_error"]("OWL to 1/2", seed=seed)[-1]
+    for name, factor in {"elastic net 0.9": 0.5, "elastic net 0.95": 0.7}.items():
+        assert abs(chapter["cv_error"](name, seed=seed, shares=factor * share)[0] - target) < 0.2
+        net = chapter["summary"](chapter["bootstraps"](name, seed=seed, shares=factor * share)[:, 0])
+        assert net["set"].phi > owl["set"].phi
+        assert net["free"] > 3 * owl["free"]
+
+
+def test_ties_depend_on_effects_on_correlation_and_on_strength(chapter):
     seeds = range(100, 120)
     tied = chapter["times_tied"]
-    assert tied(0.0, (1.0, 1.0), seeds) > 0
-    assert tied(0.0, (2.0, 0.0), seeds) == 0
-    assert tied(0.99, (2.0, 0.0), seeds) > 15
-    assert np.isclose(tied(0.99, (1.0, 1.0), seeds), 20, atol=1)
+    assert tied(0.5, 0.0, (1.0, 1.0), seeds) > 0
+    assert tied(0.5, 0.0, (2.0, 0.0), seeds) == 0
+    assert tied(0.5, 0.99, (2.0, 0.0), seeds) > 15
+    assert tied(0.1, 0.99, (2.0, 0.0), seeds) > 5
+    assert tied(0.02, 0.99, (2.0, 0.0), seeds) <= 5
+    assert np.isclose(tied(0.5, 0.99, (1.0, 1.0), seeds), 20, atol=1)
