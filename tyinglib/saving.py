@@ -34,7 +34,7 @@ from tyinglib._state import (
 )
 from tyinglib._tied_file import Contents, damaged
 from tyinglib._undo import AsItWas, bits_of
-from tyinglib.tying import REPLACED, Net, Tie, TieSpec, tie
+from tyinglib.tying import Net, Tie, TieSpec, same_origin, tie
 
 GATHERED = "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
 
@@ -160,14 +160,16 @@ def load_tied(model: Net, path: str | os.PathLike[str]) -> Net:
     ties = [known.tie(name, described, stored) for name, described in stored.ties.items()]
     values = known.values(ties, stored)
     new = [tied for tied in ties if tied.new]
-    replaced = {id(tied.owner._parameters[tied.name]): tied.owner._parameters[tied.name] for tied in new}
+    replaced = [tied.owner._parameters[tied.name] for tied in new]
+    gone = {id(weight) for weight in replaced}
     changed = [module for tied in new for module in (tied.owner, *_parametrizations(tied.owner))]
-    with AsItWas(model, [value for value in state.values() if id(value) not in replaced], changed):
+    with AsItWas(model, [value for value in state.values() if id(value) not in gone], changed):
         for tied in new:
             _tie_anew(tied)
         _load_values(model, ties, values, path)
-    for weight in replaced.values():
-        setattr(weight, REPLACED, True)  # as `tie` says it to `check_sharing`: who holds it shares it no longer
+    for tied, weight in zip(new, replaced, strict=True):
+        assert weight is not None  # for mypy, as in `_tie_anew`
+        same_origin(tied.owner.get_parameter(f"parametrizations.{tied.name}.original"), weight)  # as `tie` does
     return model
 
 

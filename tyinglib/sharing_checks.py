@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from tyinglib import _sharded
-from tyinglib.tying import REPLACED
+from tyinglib.tying import ORIGIN
 
 Named = dict[int, tuple[nn.Parameter, list[str]]]  # by identity: a parameter and all its names
 
@@ -28,8 +28,8 @@ class Finding:
     Parameters
     ----------
     kind
-        ``"equal"``, ``"expected"``, ``"replaced"``, ``"memory"``, ``"twice"``, ``"stale"``, ``"untrained"``,
-        ``"state"``, ``"ddp"``, ``"device"`` or ``"checkpoint"``.
+        ``"equal"``, ``"expected"``, ``"declared"``, ``"replaced"``, ``"memory"``, ``"twice"``, ``"stale"``,
+        ``"untrained"``, ``"state"``, ``"ddp"``, ``"device"`` or ``"checkpoint"``.
     names
         The parameters that it is about; empty for parameters that the modules do not have.
     message
@@ -60,8 +60,9 @@ def check_sharing(
     """Report sharing that was lost, weights that are stepped twice or never, and the like.
 
     Looks and changes nothing. Copies are recognised by equal values, so look soon after copying or loading: one
-    training step makes the values differ, and then only `expected` tells. Values that are all alike, as the zeros of a
-    fresh bias, are equal by accident and not reported.
+    training step makes the values differ, and then only `expected` tells, or the model itself: `tie` and `untie` leave
+    a mark on the Parameters, and models of Hugging Face's transformers declare what they share. Values that are all
+    alike, as the zeros of a fresh bias, are equal by accident and not reported.
 
     Parameters
     ----------
@@ -70,7 +71,8 @@ def check_sharing(
     optimizers
         All that step these modules, or one. If there are any: every trainable parameter should be in one of them, once.
     expected
-        Groups of names that must be one parameter: what ``shared_parameters(*modules)`` returned when all was well.
+        Groups of names that must be one parameter: what ``shared_parameters(*modules)`` returned when all was well. A
+        weight that was tied, untied or pruned since is known by its old name.
     checkpoint
         A state dict that is about to be loaded: names that are one parameter here must hold one value there. Its names
         are those of the module's ``state_dict``; with several modules, as for `shared_parameters`.
@@ -107,11 +109,12 @@ def check_sharing(
     named: Named = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         named.setdefault(id(parameter), (parameter, []))[1].append(name)
-    missing = list(_not_as_expected(named, expected))
+    missing = [*_not_as_expected(named, expected), *_not_as_declared(model, named)]
     told = {name for finding in missing for name in finding.names}
+    missing += [finding for finding in _left_behind(named) if not told.issuperset(finding.names)]
+    told.update(name for finding in missing for name in finding.names)
     return [
         *missing,
-        *_left_behind(named),
         *(finding for finding in _two_of_one(named) if not told.issuperset(finding.names)),
         *_stepped(named, list(optimizers)),
         *_wrapped_too_early(model, named),
@@ -125,29 +128,82 @@ def _not_as_expected(named: Named, expected: Iterable[Sequence[str]]) -> Iterato
     for group in expected:
         if isinstance(group, str):
             raise ValueError(f"expected must be groups of names, got the string {group!r}; write [{(group, '...')!r}]")
-        unknown = [name for name in group if name not in by_name]
+        now = [_name_now(by_name, name) for name in group]
+        unknown = [name for name, found in zip(group, now, strict=True) if found is None]
         if unknown:
             raise ValueError(f"expected names {_quoted(unknown)}, but the modules have {_quoted(list(by_name))}")
-        apart = {id(by_name[name]) for name in group}
-        if len(apart) > 1:
+        found = [pair for pair in now if pair is not None]
+        names = tuple(name for name, _ in found)
+        apart = len({id(by_name[name]) for name in names})
+        if apart == 1 and len({form for _, form in found}) == 1:
+            continue
+        changed = [f"{old!r} is {new!r} now" for old, new in zip(group, names, strict=True) if old != new]
+        if not changed:
+            cause = "a copy, an assignment or load_state_dict(assign=True) came between; call share(...) again, then "
+        else:
+            cause = f"{', '.join(changed)}; undo that, or do it in every place and call share(...) again, then "
+        are = f"are {apart}" if apart > 1 else "are read in different ways"
+        yield Finding(
+            "expected", names, f"{_quoted(group)} should be one parameter and {are}: {cause}build the optimizer"
+        )
+
+
+FORMS = (
+    "{0}{1}",
+    "{0}parametrizations.{1}.original",  # tied, or parametrized otherwise
+    "{0}parametrizations.{1}.original1",  # torch.nn.utils.parametrizations.weight_norm
+    "{0}{1}_orig",  # torch.nn.utils.prune
+    "{0}{1}_v",  # torch.nn.utils.weight_norm
+)
+
+
+def _name_now(known: Mapping[str, object], name: str) -> tuple[str, int] | None:
+    """The name that a parameter has now, and in which form it is kept; None if it is in none of them."""
+    outer, inner, rest = name.rpartition("parametrizations.")
+    plain = outer + rest.partition(".")[0] if inner else name
+    prefix, dot, last = plain.rpartition(".")
+    for form, pattern in enumerate(FORMS):
+        candidate = pattern.format(prefix + dot, last)
+        if candidate in known:
+            return candidate, form
+    return None
+
+
+def _not_as_declared(model: nn.Module, named: Named) -> Iterator[Finding]:
+    """What a model of Hugging Face's transformers (5 or newer) says that it shares, and does not."""
+    by_name = {name: parameter for parameter, names in named.values() for name in names}
+    told = set()
+    for prefix, inner in model.named_modules():
+        declared = getattr(inner, "all_tied_weights_keys", None)  # name -> name, where the model's settings ask for it
+        for pair in declared.items() if isinstance(declared, dict) else ():
+            found = [_name_now(by_name, f"{prefix}.{name}".lstrip(".")) for name in pair]
+            names = tuple(one[0] for one in found if one is not None)
+            if len(names) < 2 or names in told or by_name[names[0]] is by_name[names[1]]:
+                continue
+            told.add(names)
             yield Finding(
-                "expected",
-                tuple(group),
-                f"{_quoted(group)} should be one parameter and are {len(apart)}: a copy, an assignment or "
-                "load_state_dict(assign=True) came between; call share(...) again, then build the optimizer",
+                "declared",
+                names,
+                f"{_quoted(names)} are two parameters, and the model declares that they are one "
+                "(all_tied_weights_keys): a tie, an assignment or load_state_dict(assign=True) came between, and they "
+                "drift apart; undo that, then call the model's tie_weights()",
             )
 
 
 def _left_behind(named: Named) -> Iterator[Finding]:
-    """Parameters that a tie took out of one module, and that another still holds."""
+    """Parameters that were one before one of them was tied or untied."""
+    once_one: dict[str, list[str]] = {}
     for parameter, names in named.values():
-        if hasattr(parameter, REPLACED):
+        if hasattr(parameter, ORIGIN):
+            once_one.setdefault(getattr(parameter, ORIGIN), []).append(names[0])
+    for firsts in once_one.values():
+        if len(firsts) > 1:
             yield Finding(
                 "replaced",
-                tuple(names),
-                f"{_one(names)} was shared with a weight that has been tied or untied since: that one has a parameter "
-                "of its own now, and the two will drift apart; undo the tie, or tie this one in the same way and share "
-                "the codebooks",
+                tuple(firsts),
+                f"{_quoted(firsts)} were one parameter until a tie was made or undone, and are {len(firsts)}: they "
+                "drift apart; tie all of them in the same way and share(...) the codebooks, or undo the tie and "
+                "share(...) the weights, or unshare(...) one of them if that is meant",
             )
 
 

@@ -10,6 +10,7 @@ Tie first, then build the optimizer; wrap in DistributedDataParallel last.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tyinglib.selection import Labels
 
 Net = TypeVar("Net", bound=nn.Module)  # a layer stays what it is
 
-REPLACED = "_replaced_by_a_tie"  # on a Parameter whose place in a module another took; `check_sharing` reads it
+ORIGIN = "_origin_before_ties"  # on Parameters: the same text on those that were one before a tie was made or undone
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,9 +162,9 @@ def tie(module: Net, name: str, spec: TieSpec) -> Net:
     Parameters
     ----------
     module
-        Any module that owns the parameter: for a `torch.nn.Sequential`, one of its layers.
+        Any module.
     name
-        The parameter's name, for example ``"weight"``.
+        The parameter's name in it: ``"weight"`` of a layer, ``"0.weight"`` of a model, as in `tie_specs`.
     spec
         The groups.
 
@@ -191,23 +192,25 @@ def tie(module: Net, name: str, spec: TieSpec) -> Net:
 
     Chapter: One idea. Method: Zhang et al. (ICLR 2018), section 3.3, for groups found by GrOWL.
     """
-    weight = _own_parameter(module, name)
+    owner, own = _place(module, name)
+    weight = _own_parameter(owner, own, name)
     selection._labels_for(weight, spec.labels, spec.dim, sliced=True)
     if not torch.isfinite(weight).all():
         raise ValueError(
             f"{name!r} holds NaN or infinite values, whose group means mean nothing; "
             "find where training diverged before tying"
         )
-    _refuse_sharers(module, name, weight, "tied")
-    _own_class(module)
+    _refuse_sharers(module, (owner, own), weight, f"{name!r} of {type(module).__name__} can't be tied")
+    _own_class(owner)
     # the parametrization gives the Parameter that it finds another shape: it must find one that nobody else holds
-    setattr(module, name, nn.Parameter(weight.detach(), requires_grad=weight.requires_grad))
+    codebook = nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
+    setattr(owner, own, codebook)
     try:
-        parametrize.register_parametrization(module, name, Tie(spec).to(weight.device))
+        parametrize.register_parametrization(owner, own, Tie(spec).to(weight.device))
     except Exception:
-        setattr(module, name, weight)
+        setattr(owner, own, weight)
         raise
-    setattr(weight, REPLACED, True)
+    same_origin(codebook, weight)
     return module
 
 
@@ -239,21 +242,45 @@ def untie(module: Net, name: str) -> Net:
 
     Chapter: One idea.
     """
-    if _tie_of(module, name) is None:
+    owner, own = _place(module, name)
+    if _tie_of(owner, own) is None:
         raise ValueError(f"{name!r} of {type(module).__name__} is not tied; tie_specs(model) lists what is")
-    chain: Any = module.parametrizations[name]  # type: ignore[index]
+    chain: Any = owner.parametrizations[own]  # type: ignore[index]
     codebook = chain.original
     _sharded.refuse_sharded(codebook, f"the codebook of {name!r}", "untie the model before fully_shard")
-    _refuse_sharers(module, f"parametrizations.{name}.original", codebook, "untied")
-    _own_class(module)
-    chain.original = nn.Parameter(codebook.detach(), requires_grad=codebook.requires_grad)  # as in `tie`
+    _refuse_sharers(module, (chain, "original"), codebook, f"{name!r} of {type(module).__name__} can't be untied")
+    _own_class(owner)
+    weight = nn.Parameter(codebook.detach(), requires_grad=codebook.requires_grad)  # as in `tie`
+    chain.original = weight
     try:
-        parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        parametrize.remove_parametrizations(owner, own, leave_parametrized=True)
     except Exception:
         chain.original = codebook
         raise
-    setattr(codebook, REPLACED, True)
+    same_origin(weight, codebook)
     return module
+
+
+def same_origin(new: nn.Parameter, old: nn.Parameter) -> None:
+    """Leave word for `check_sharing` that `new` took the place of `old`: a model that has both has lost a sharing.
+
+    Parameters
+    ----------
+    new, old
+        The Parameters, of any shapes. Both get one mark, which neither a deepcopy nor a state dict has.
+
+    Examples
+    --------
+    >>> old, new = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2))
+    >>> same_origin(new, old)
+    >>> getattr(new, ORIGIN) == getattr(old, ORIGIN)
+    True
+
+    Chapter: Two models, one set of weights.
+    """
+    mark = getattr(old, ORIGIN, None) or uuid.uuid4().hex
+    setattr(old, ORIGIN, mark)
+    setattr(new, ORIGIN, mark)
 
 
 def tie_specs(model: nn.Module) -> dict[str, TieSpec]:
@@ -359,19 +386,39 @@ def _tie_of(module: nn.Module, name: str) -> Tie | None:
     return chain[0] if len(chain) == 1 and isinstance(chain[0], Tie) else None
 
 
-def _refuse_sharers(module: nn.Module, name: str, parameter: nn.Parameter, verb: str) -> None:
-    """ValueError if the module reads this Parameter, or its memory, in another place as well."""
+def _place(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that owns a parameter of this dotted name, and the name there."""
+    prefix, _, own = name.rpartition(".")
+    try:
+        return module.get_submodule(prefix), own
+    except AttributeError:
+        raise ValueError(_no_parameter(module, name)) from None
+
+
+def _no_parameter(module: nn.Module, name: str) -> str:
+    known = [key for key, _ in module.named_parameters(remove_duplicate=False)]
+    there = ", ".join(map(repr, known[:8])) + (", ..." if len(known) > 8 else "")
+    return f"{type(module).__name__} has no parameter {name!r}; " + (f"there are {there}" if known else "it has none")
+
+
+def _refuse_sharers(module: nn.Module, place: tuple[nn.Module, str], parameter: nn.Parameter, refusal: str) -> None:
+    """ValueError if the module reads this Parameter, or its memory, in another place as well.
+
+    A layer with several names is one place.
+    """
     storage = parameter.untyped_storage().data_ptr()
     sharers = [
-        other
-        for other, value in module.named_parameters(remove_duplicate=False)
-        if other != name and (value is parameter or (storage and _storage_of(value) == storage))
+        f"{prefix}.{key}".lstrip(".")
+        for prefix, inner in module.named_modules(remove_duplicate=False)
+        for key, value in inner._parameters.items()
+        if value is not None
+        and not (inner is place[0] and key == place[1])
+        and (value is parameter or (storage and _storage_of(value) == storage))
     ]
     if sharers:
         raise ValueError(
-            f"{name!r} of {type(module).__name__} can't be {verb}: it is one weight with "
-            f"{', '.join(map(repr, sharers))}, which would no longer share it; unshare(module, [{name!r}]) first, if "
-            "that is meant"
+            f"{refusal}: it is one weight with {', '.join(map(repr, sharers))}, which would no longer share it; if "
+            "that is meant, give it a Parameter of its own: owner.name = nn.Parameter(owner.name.detach().clone())"
         )
 
 
@@ -380,21 +427,19 @@ def _storage_of(parameter: nn.Parameter) -> int:
     return parameter.untyped_storage().data_ptr() if plain else 0
 
 
-def _own_parameter(module: nn.Module, name: str) -> nn.Parameter:
-    if _tie_of(module, name) is not None:
+def _own_parameter(module: nn.Module, own: str, dotted: str = "") -> nn.Parameter:
+    """The parameter to be tied, which the caller may know by a longer name."""
+    name = dotted or own
+    if _tie_of(module, own) is not None:
         raise ValueError(f"{name!r} of {type(module).__name__} is tied already; untie it first")
-    if parametrize.is_parametrized(module, name):
+    if parametrize.is_parametrized(module, own):
         raise ValueError(
             f"{name!r} of {type(module).__name__} has another parametrization; remove it first with "
             "torch.nn.utils.parametrize.remove_parametrizations"
         )
-    own = {key for key, value in module._parameters.items() if value is not None}
-    if name not in own:
-        hint = f"its own parameters are {sorted(own)}"
-        if "." in name:
-            hint = "give the layer that owns it, for example model[0], and the bare name"
-        raise ValueError(f"{type(module).__name__} has no parameter {name!r}; {hint}")
-    parameter = module.get_parameter(name)
+    parameter = module._parameters.get(own)
+    if parameter is None:
+        raise ValueError(_no_parameter(module, own))
     _sharded.refuse_sharded(parameter, repr(name), "tie first, then fully_shard, then build the optimizer")
     if is_lazy(parameter) or parameter.is_meta:
         where = "has no shape before the first forward call" if is_lazy(parameter) else "is on the meta device"

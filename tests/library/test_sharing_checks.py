@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parametrizations, prune
 
 from tyinglib import Finding, TieSpec, check_sharing, share, shared_parameters, tie, unshare, untie
 
@@ -174,9 +175,108 @@ def test_tying_one_of_two_sharers(undo):
     if undo:
         untie(net["table"], "weight")
     (finding,) = check_sharing(net)
-    assert (finding.kind, finding.names) == ("replaced", ("head.weight",))
-    net["head"].weight = nn.Parameter(torch.randn(6, 4))
+    now = "table.weight" if undo else "table.parametrizations.weight.original"
+    assert (finding.kind, finding.names) == ("replaced", (now, "head.weight"))
+    assert f"'{now}' and 'head.weight' were one parameter until a tie was made or undone, and are 2" in str(finding)
+    assert [check_sharing(one) for one in net.values()] == [[], []]  # each by itself is sound
+    unshare(net["head"], ["weight"])
     assert check_sharing(net) == []
+
+
+def table_and_head():
+    net = nn.ModuleDict({"table": nn.Embedding(6, 4), "head": nn.Linear(4, 6, bias=False)})
+    net["head"].weight = net["table"].weight
+    return net
+
+
+SIX = TieSpec([0, 0, 1, 1, 2, 2], dim=0)
+
+
+def test_tying_both_sharers_apart_and_then_together():
+    net = table_and_head()
+    expected = shared_parameters(net)
+    for layer in net.values():
+        tie(layer, "weight", SIX)
+    codebooks = tuple(f"{name}.parametrizations.weight.original" for name in net)
+    assert kinds(check_sharing(net)) == ["replaced"]
+    with torch.no_grad():
+        net["head"].weight = torch.randn(6, 4)  # no longer equal, and known all the same
+    assert [(f.kind, f.names) for f in check_sharing(net)] == [("replaced", codebooks)]
+    assert [(f.kind, f.names) for f in check_sharing(net, expected=expected)] == [("expected", codebooks)]
+    share(net["head"], net["table"], ["parametrizations.weight.original"])
+    assert check_sharing(net, expected=expected) == []
+
+
+def test_sharing_again_after_untying():
+    net = table_and_head()
+    untie(tie(net["table"], "weight", SIX), "weight")
+    share(net["table"], net["head"], ["weight"])
+    assert check_sharing(net) == []
+
+
+def test_a_weight_that_is_put_back_has_lost_nothing():
+    layer = nn.Linear(4, 3)
+    weight = layer.weight
+    untie(tie(layer, "weight", TieSpec([0, 0, 1, 1], dim=1)), "weight")
+    layer.weight = weight
+    assert check_sharing(layer) == []
+
+
+def tie_the_table(net):
+    tie(net["table"], "weight", SIX)
+
+
+def prune_the_head(net):
+    prune.l1_unstructured(net["head"], "weight", amount=5)
+
+
+def normalise_the_head(net):
+    parametrizations.weight_norm(net["head"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (tie_the_table, r"are 2: 'table.weight' is 'table.parametrizations.weight.original' now; undo that"),
+        (prune_the_head, r"are read in different ways: 'head.weight' is 'head.weight_orig' now; undo that"),
+        (normalise_the_head, r"are 2: 'head.weight' is 'head.parametrizations.weight.original1' now; undo that"),
+    ],
+)
+def test_what_was_expected_under_its_old_name(change, said):
+    net = table_and_head()
+    expected = shared_parameters(net)
+    change(net)
+    (finding,) = check_sharing(net, expected=expected)
+    assert finding.kind == "expected"
+    assert said in str(finding)
+
+
+def test_what_was_expected_of_codebooks_that_are_untied_now():
+    net = nn.ModuleDict({name: tie(nn.Linear(4, 3), "weight", TieSpec([0, 0, 1, 1], dim=1)) for name in "ab"})
+    share(net["b"], net["a"], ["parametrizations.weight.original"])
+    expected = shared_parameters(net)
+    for layer in net.values():
+        untie(layer, "weight")
+    assert [(f.kind, f.names) for f in check_sharing(net, expected=expected)] == [
+        ("expected", ("a.weight", "b.weight"))
+    ]
+    share(net["b"], net["a"], ["weight"])
+    assert check_sharing(net, expected=expected) == []
+
+
+def test_what_a_model_declares():
+    """As Hugging Face's transformers do: a name, and the name of what it is."""
+    net = table_and_head()
+    net.all_tied_weights_keys = {"head.weight": "table.weight", "gone.weight": "table.weight"}
+    assert check_sharing(net) == check_sharing(nn.Sequential(net)) == []
+    net["head"].weight = nn.Parameter(torch.randn(6, 4))
+    assert [(f.kind, f.names) for f in check_sharing(net)] == [("declared", ("head.weight", "table.weight"))]
+    (finding,) = check_sharing(nn.Sequential(net))
+    assert finding.names == ("0.head.weight", "0.table.weight")
+    share(net["head"], net["table"], ["weight"])
+    tie(net["table"], "weight", SIX)
+    (finding,) = check_sharing(net)
+    assert finding.names == ("head.weight", "table.parametrizations.weight.original")
 
 
 def test_untying_one_of_two_that_share_a_codebook():
@@ -185,7 +285,7 @@ def test_untying_one_of_two_that_share_a_codebook():
     share(net["b"], net["a"], ["parametrizations.weight.original"])
     untie(net["a"], "weight")
     (finding,) = check_sharing(net)
-    assert (finding.kind, finding.names) == ("replaced", ("b.parametrizations.weight.original",))
+    assert (finding.kind, finding.names) == ("replaced", ("a.weight", "b.parametrizations.weight.original"))
 
 
 def test_two_devices(pair):

@@ -6,6 +6,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from tyinglib import TieSpec, mean_gradients, selection, share, tie, tie_specs, untie
 
@@ -132,7 +133,7 @@ def test_deepcopy_moves_and_state_dict_round_trip(layer):
     ("name", "spec", "message"),
     [
         ("weigth", SPEC, "no parameter 'weigth'"),
-        ("0.weight", SPEC, "give the layer that owns it"),
+        ("0.weight", SPEC, r"Linear has no parameter '0\.weight'; there are 'weight', 'bias'"),
         ("weight", TieSpec([0, 1], dim=1), "4 slices along dim 1"),
         ("weight", TieSpec([0, 0, 1, 1], dim=0), "3 slices along dim 0"),
         ("weight", TieSpec([0, 0, 1, 1], dim=5), "dim must be in"),
@@ -316,6 +317,61 @@ def test_sharers_inside_the_module_are_named_and_nothing_changes(how):
     assert module.weight is weight
     assert torch.equal(module.inner.weight, values)
     assert (type(module), tie_specs(module)) == (Twice, {})
+
+
+@pytest.mark.parametrize("how", ["parameter", "memory"])
+def test_the_remedy_for_sharers_inside(how):
+    """What the refusal says to do."""
+    module = Twice(how)
+    module.inner.weight = nn.Parameter(module.inner.weight.detach().clone())
+    assert tie_specs(tie(module, "weight", SPEC)) == {"weight": SPEC}
+
+
+def test_names_as_tie_specs_gives_them():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 2)))
+    weight, values = model[1][0].weight, model[1][0].weight.detach().clone()
+    with pytest.raises(ValueError, match=r"Sequential has no parameter '2\.weight'; there are '0\.weight', '0\.bias'"):
+        tie(model, "2.weight", SPEC)
+    with pytest.raises(ValueError, match=r"'0\.weight' of Sequential is not tied"):
+        untie(model, "0.weight")
+    assert model[1][0].weight is weight
+    assert tie(model, "1.0.weight", SPEC) is model
+    assert tie_specs(model) == {"1.0.weight": SPEC}
+    for name in tie_specs(model):
+        assert untie(model, name) is model
+    assert torch.equal(model[1][0].weight, selection.project(values, SPEC.labels, dim=1))
+
+
+def test_from_above_a_sharer_in_another_layer_is_seen():
+    net = nn.ModuleDict({"table": nn.Embedding(6, 4), "head": nn.Linear(4, 6, bias=False)})
+    net["head"].weight = net["table"].weight
+    with pytest.raises(ValueError, match=r"'table\.weight' of ModuleDict can't be tied: .* with 'head\.weight'"):
+        tie(net, "table.weight", TieSpec([0, 0, 1, 1, 2, 2], dim=0))
+    assert net["head"].weight is net["table"].weight
+
+
+def test_a_layer_with_two_names_is_one_place():
+    layer = nn.Linear(4, 4)
+    net = nn.Sequential(layer, layer)
+    tie(net, "1.weight", SPEC)
+    assert tie_specs(layer) == {"weight": SPEC}
+    untie(net, "0.weight")
+    assert tie_specs(net) == {}
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.utils.weight_norm, nn.utils.spectral_norm, lambda layer: prune.l1_unstructured(layer, "weight", 3)]
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_a_weight_that_a_hook_computes_is_no_parameter(layer, norm):
+    """Its parts are, and can be tied: what the hook makes of them is used."""
+    norm(layer)
+    with pytest.raises(ValueError, match=r"has no parameter 'weight'; there are 'bias', "):
+        tie(layer, "weight", SPEC)
+    part = next(name for name, value in layer.named_parameters() if value.shape == (3, 4))
+    tie(layer, part, SPEC)
+    layer(torch.randn(2, 4)).sum().backward()
+    assert layer.get_parameter(f"parametrizations.{part}.original").grad.shape == (3, 2)
 
 
 def test_a_codebook_with_two_names_in_the_module_is_not_untied():

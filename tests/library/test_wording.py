@@ -112,12 +112,11 @@ def tied():
         ),
         (
             lambda: tie(nn.Linear(2, 3), "w", TieSpec([0, 0], dim=1)),
-            "Linear has no parameter 'w'; its own parameters are ['bias', 'weight']",
+            "Linear has no parameter 'w'; there are 'weight', 'bias'",
         ),
         (
-            lambda: tie(nn.Sequential(nn.Linear(2, 3)), "0.weight", TieSpec([0, 0], dim=1)),
-            "Sequential has no parameter '0.weight'; give the layer that owns it, for example model[0], and the bare "
-            "name",
+            lambda: tie(nn.Sequential(nn.Linear(2, 3)), "weight", TieSpec([0, 0], dim=1)),
+            "Sequential has no parameter 'weight'; there are '0.weight', '0.bias'",
         ),
     ],
 )
