@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 from pypdf import PdfReader
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +33,9 @@ PATIENCE = 600_000  # milliseconds for a step of the browser: only a browser tha
 # what a page looks like depends on its fonts and pictures: a printing before they are there breaks at other places
 READY = """async () => {
     await document.fonts.ready;
-    await Promise.all([...document.images].map(image => image.decode()));
+    await Promise.all([...document.images].map(image => image.decode().catch(() => {
+        throw new Error(`a picture cannot be shown: ${image.src.slice(0, 200)}`);
+    })));
 }"""
 
 # writes page numbers into the contents
@@ -174,7 +176,7 @@ def main() -> int:
         try:
             PAGE.write_text(whole(), encoding="utf-8")
             printings = print_book(browser.new_page())
-        except RuntimeError as error:
+        except (RuntimeError, Error) as error:
             print(f"==> {error}")
             return 1
         finally:

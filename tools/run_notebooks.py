@@ -42,7 +42,12 @@ def execute(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode
         print(f"\r{name}: cell {cell_index + 1} of {count}, {time.monotonic() - start:.0f} s ", end="", flush=True)
 
     client = NotebookClient(
-        fresh, timeout=600, kernel_name="python3", record_timing=False, resources={"metadata": {"path": ROOT / "book"}}
+        fresh,
+        timeout=3600,  # seconds a cell, and below those in which a kernel must start: for what hangs, not what is slow
+        startup_timeout=600,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": ROOT / "book"}},
     )
     client.on_cell_start = progress
     client.execute()

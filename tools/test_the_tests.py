@@ -21,7 +21,7 @@ NBVAL = [*PYTHON, "--nbval", "--nbval-sanitize-with", "tests/sanitize.cfg", CHAP
 RULES = [*PYTHON, "tests/chapters"]
 BOOK = [sys.executable, "tools/build_book.py"]
 LIBRARY = [*PYTHON, "tests/library/test_selection.py"]
-LIMIT = 600  # seconds; the longest check takes half a minute
+LIMIT = 1800  # seconds; the longest check takes half a minute on a quiet machine
 
 
 def edit_cell(found: Callable, change: Callable) -> Callable[[Path], None]:

@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_read_gets_the_new_file(found):
 CELLS = """
 import pathlib, time
 pathlib.Path("started").touch()
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -81,13 +81,13 @@ def test_make_notebooks_cut_short_leaves_the_notebook(tmp_path, how):
     nbformat.write(v4.new_notebook(cells=[v4.new_code_cell(CELLS)]), chapter)
     before = chapter.read_bytes()
     process = subprocess.Popen([sys.executable, program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while not (tmp_path / "book/started").exists():
         assert time.monotonic() < end, "the cell did not start"
         assert process.poll() is None, "the program ended"
         time.sleep(0.05)
     process.send_signal(getattr(signal, how))
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=300) != 0
     assert chapter.read_bytes() == before
     assert [path.name for path in (tmp_path / "book").glob("*.ipynb*")] == ["01-short.ipynb"]
 
@@ -99,7 +99,8 @@ from benchmarks.resumable import measure
 
 def job(number):
     print(number, flush=True)
-    time.sleep(0.2 if len(sys.argv) > 2 else 0)
+    if number == 4 and len(sys.argv) > 2:
+        time.sleep(600)  # to be killed in
     return {"square": number**2}
 
 measure(Path(sys.argv[1]), {str(n): (lambda n=n: job(n)) for n in range(20)}, steps=3)
@@ -111,14 +112,14 @@ def test_a_benchmark_killed_goes_on_where_it_was(tmp_path):
     results = tmp_path / "results.json"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", MEASURE, str(results)]
-    process = subprocess.Popen([*command, "slowly"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen([*command, "stops"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
     for _ in range(5):
         process.stdout.readline()
     process.kill()
     process.stdout.close()
     process.wait()
     kept = len(json.loads(results.read_text(encoding="utf-8"))["results"])
-    assert kept in (4, 5)
+    assert kept == 4
     again = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert again.stdout.split() == [str(number) for number in range(kept, 20)]
     whole = json.loads(results.read_text(encoding="utf-8"))["results"]

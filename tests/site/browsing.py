@@ -9,9 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in (SITE / "book").glob("*.html"))
-PATIENCE = (
-    600_000  # milliseconds. Tests wait for what must come, however slow the machine: this is for what never comes
-)
+# Milliseconds. Tests wait for what must come, however slow the machine: this ends those for which it never comes.
+PATIENCE = 600_000
 OTHERS = [page for page in ("404.html", "search.html") if (SITE / page).exists()]
 
 

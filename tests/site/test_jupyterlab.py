@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import nbformat
 import pytest
-from browsing import ROOT
+from browsing import PATIENCE, ROOT
 from made_up import bundles
 from nbformat.sign import NotebookNotary
 from playwright.sync_api import expect
@@ -64,24 +64,27 @@ def lab(tmp_path_factory):
     with (tmp_path / "log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen(program, env=os.environ | places, stdout=log, stderr=log)
     try:
-        yield Lab(wait_for(tmp_path), folder)
+        yield Lab(wait_for(server, tmp_path / "log"), folder)
     finally:
         server.kill()  # it keeps nothing that must be saved, and takes long to end by itself
         server.wait()
 
 
-def wait_for(folder):
-    for _ in range(240):
+def wait_for(server, log):
+    """The address of a server that runs, as soon as its log names it."""
+    end = time.monotonic() + PATIENCE / 1000
+    while server.poll() is None and time.monotonic() < end:
         # to the end of the address: the line may be written only in part
-        if found := re.search(r"(http://127\.0\.0\.1:\d+/)lab\s", (folder / "log").read_text(encoding="utf-8")):
+        if found := re.search(r"(http://127\.0\.0\.1:\d+/)lab\s", log.read_text(encoding="utf-8")):
             with urllib.request.urlopen(f"{found[1]}api"):
                 return found[1]
-        time.sleep(0.5)
-    raise AssertionError((folder / "log").read_text(encoding="utf-8"))
+        time.sleep(0.1)
+    raise AssertionError(log.read_text(encoding="utf-8"))
 
 
 def test_figures_answer_in_a_trusted_notebook_and_are_pictures_in_another(lab, browser):
     context = browser.new_context(viewport={"width": 1100, "height": 1200})
+    context.set_default_timeout(PATIENCE)
     tab = context.new_page()
     try:
         tab.goto(f"{lab.address}lab/tree/trusted.ipynb")
@@ -146,6 +149,7 @@ def test_answers_and_solutions_are_closed_before_and_after_running_all(lab, brow
     book, secret, plain = answers_marked(chapter)
     nbformat.write(book, lab.folder / chapter.name)
     context = browser.new_context(viewport={"width": 1100, "height": 1200})
+    context.set_default_timeout(PATIENCE)
     tab = context.new_page()
     shown = tab.locator(f"{PANEL} :is(p, pre)")  # prose and outputs; the sources are neither
     try:
@@ -155,8 +159,8 @@ def test_answers_and_solutions_are_closed_before_and_after_running_all(lab, brow
                 tab.get_by_role("menuitem", name="Run", exact=True).click()
                 tab.get_by_text("Run All Cells", exact=True).click()
             for mark in secret[run]:  # it is there, only out of sight
-                expect(shown.filter(has_text=mark)).to_be_attached(timeout=90_000)
-            expect(shown.filter(has_text=plain[run][-1])).to_be_visible(timeout=90_000)
+                expect(shown.filter(has_text=mark)).to_be_attached()
+            expect(shown.filter(has_text=plain[run][-1])).to_be_visible()
             seen = [mark for mark in secret[run] if shown.filter(has_text=mark).is_visible()]
             assert not seen, f"open {'after' if run else 'before'} running: {seen}"
             assert not [mark for mark in plain[run] if not shown.filter(has_text=mark).is_visible()]
@@ -164,6 +168,6 @@ def test_answers_and_solutions_are_closed_before_and_after_running_all(lab, brow
         for left in range(solutions.count(), 0, -1):
             expect(solutions).to_have_count(left)
             solutions.first.click()
-        tab.wait_for_function(OPENED, arg=[PANEL, secret[True]], timeout=90_000)
+        tab.wait_for_function(OPENED, arg=[PANEL, secret[True]])
     finally:
         context.close()

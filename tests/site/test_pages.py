@@ -134,12 +134,16 @@ def test_search_finds_the_terms_of_the_glossary(open_page):
     terms = re.findall(r'<dt id="term-[^"]*">([^<]+)<', (SITE / "book/glossary.html").read_text(encoding="utf-8"))
     assert len(terms) > 10
     tab = open_page("search.html?q=tie")
+    finished = tab.locator("#search-results .search-summary", has_text="Search finished")  # all are listed, of one term
+    expect(finished).to_be_visible()
     ask = "q => { document.getElementById('search-results').replaceChildren(); Search.performSearch(q); }"
     tab.evaluate("DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false")  # it would fetch every page that is found
     for term in terms:
         tab.evaluate(ask, term)
-        tab.wait_for_selector("#search-results li a")
-        assert "book/" in tab.locator("#search-results a").first.get_attribute("href"), term
+        expect(finished).to_be_visible()
+        links = tab.locator("#search-results li a").evaluate_all("links => links.map(a => a.getAttribute('href'))")
+        assert links, term
+        assert "book/" in links[0], term
 
 
 def test_the_site_is_found_by_keyboard(open_page):
@@ -148,6 +152,7 @@ def test_the_site_is_found_by_keyboard(open_page):
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.textContent").strip() == "Skip to main content"
     tab.keyboard.press("Control+k")
+    expect(tab.locator("dialog input[type=search]")).to_be_focused()
     tab.keyboard.type("codebook")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#search-results li")
@@ -156,7 +161,9 @@ def test_the_site_is_found_by_keyboard(open_page):
     link = phone.get_by_role("link", name="The library").first
     assert not link.is_visible()
     phone.locator(".primary-toggle").press("Enter")
-    expect(link).to_be_in_viewport(ratio=1)  # they slide in
+    expect(link).to_be_visible()
+    slid_in = "link => link.getBoundingClientRect().left >= 0"
+    phone.wait_for_function(slid_in, arg=link.element_handle())
 
 
 def test_print_shows_the_text_and_opens_what_is_closed(open_page):

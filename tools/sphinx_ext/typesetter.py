@@ -14,7 +14,7 @@ from pathlib import Path
 from sphinx.errors import ExtensionError
 from sphinxcontrib import katex
 
-PATIENCE = 60.0  # seconds, to start and to typeset one formula; five are too few on a machine that pages
+PATIENCE = 600.0  # seconds, to start and to typeset one formula; five are too few on a machine that pages
 
 
 def start_server_process(
