@@ -110,7 +110,7 @@ class Grid:
 class Job(NamedTuple):
     """One entry of the results."""
 
-    phase: str  # "choose" or "report"
+    phase: str  # "choose" or "report"; "data": no network, only the pixels
     method: str
     protocol: str  # how the penalty is applied: "exact" or "published"; "-" without one
     strength: float
@@ -151,7 +151,11 @@ def network(data: Data, plan: Plan, seed: int) -> nn.Sequential:
 
 
 def penalty_for(method: str, strength: float, n: int) -> Penalty | None:
-    """The penalty on layer 1. GrOWL's weights fall over the first half of the rows, as steeply as published."""
+    """The penalty on layer 1. GrOWL's weights fall over the first half of the rows, by the paper's formula.
+
+    That ramp falls by one lambda_2 a row, and so does the released code's as first uploaded (February 2018: 390 to 0
+    over the first 391 rows). Since its change of March 2018 it is twice as steep (783 to 0 over as many rows).
+    """
     if method.startswith("group lasso"):
         return GroupLasso(strength, dim=1)
     if method.startswith("GrOWL"):
@@ -370,7 +374,10 @@ class Bench:
         self.kept: dict[tuple[Any, ...], nn.Sequential] = {}
 
     def run(self, job: Job) -> dict[str, Any]:
-        """The five steps."""
+        """The five steps. Of phase "data": the pixels in the order of their deviation, which needs no network."""
+        if job.phase == "data":
+            deviation = self.data["report"].x.std(0)
+            return job._asdict() | {"by_deviation": _text(deviation.argsort(descending=True, stable=True))}
         data, plan = self.data[job.phase], self.plan
         model = copy.deepcopy(self._stage_one(job))
         if job.method == MAGNITUDE:
@@ -454,10 +461,13 @@ def jobs(plan: Plan, grid: Grid, results: dict[str, Any]) -> Iterator[Job]:
     for k in grid.learned[1:]:
         for seed in range(grid.seeds):
             yield Job("report", SHIFTED, "-", 0.0, "learned", k, "shifts", seed)
+    for seed in range(grid.seeds):  # their rival: the same start and the same teacher, the groups by k-means
+        yield Job("report", SHIFTED, "-", 0.0, "kmeans", grid.learned[0], "shifts", seed)
     for kept in grid.kept:
         for seed in range(grid.seeds):
             for ties, groups in (("affinity", 0), ("kmeans", grid.groups[0])):
                 yield Job("report", MAGNITUDE, "-", float(kept), ties, groups, "labels", seed)
+    yield Job("data", "deviation", "-", 0.0, "-", 0, "-", 0)
     for seed in range(grid.seeds, grid.stability_seeds):
         for point in [plain, decayed, *settled]:
             yield Job("report", *point, "-", 0, "labels", seed)

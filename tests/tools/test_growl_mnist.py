@@ -117,6 +117,21 @@ def test_magnitude_pruning_keeps_the_rows_that_matter_most(whole):
         assert {place for place, mark in enumerate(entry["alive"]) if mark == "1"} == best
 
 
+def test_the_pixels_are_ranked_by_their_deviation_without_a_network(splits, whole):
+    results = json.loads(whole.read_text(encoding="utf-8"))["results"]
+    (order,) = (entry["by_deviation"] for entry in results.values() if entry["phase"] == "data")
+    deviation = torch.cat([splits.train.x, splits.validation.x]).std(0)[[int(place) for place in order.split()]]
+    assert len(deviation) == 36
+    assert (deviation.diff() <= 0).all()
+
+
+def test_learned_groups_have_a_rival_from_the_same_start(whole):
+    results = json.loads(whole.read_text(encoding="utf-8"))["results"].values()
+    for ties in ("learned", "kmeans"):
+        found = [e for e in results if e["method"] == growl_mnist.SHIFTED and e["ties"] == ties]
+        assert [(e["groups"], e["teaching"], e["seed"]) for e in found] == [(5, "shifts", 0), (5, "shifts", 1)]
+
+
 def test_retraining_starts_at_the_tied_network(splits):
     plan = replace(PLAN, retrain=0)
     bench = growl_mnist.Bench(splits, plan)
