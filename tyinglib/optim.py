@@ -34,7 +34,9 @@ class ProxSGD(Optimizer):
     Parameters
     ----------
     params
-        Parameters, or groups as for any optimizer. A group may have a penalty of its own, or None::
+        Parameters, or groups as for any optimizer. A group may have a penalty of its own, or None. With
+        ``model.parameters()`` and a `penalty`, biases and norms' scales are penalised too. To penalise weights alone,
+        name them::
 
             [{"params": [layer.weight], "penalty": GrOWL(weights, dim=1)}, {"params": [layer.bias], "penalty": None}]
 
