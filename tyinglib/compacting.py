@@ -14,16 +14,20 @@ the smaller codebook C. What is always zero or always the same need not be compu
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from tyinglib import _graph, _sharded
+from tyinglib import _channels, _graph, _left_alone, _same_outputs, _sharded
+from tyinglib._channels import Trail
+from tyinglib._drafts import LAYERS, Draft, is_plain, shrink
+from tyinglib._inputs import Inputs
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+RANDOM_INPUTS = 3  # with one sample each, a neuron that is off on one may be on on another
 
 
 class SumInputs(nn.Module):
@@ -83,7 +87,7 @@ class SumInputs(nn.Module):
         return f"read={len(self.index)}, groups={self.n_groups}, dim={self.dim}"
 
 
-def compact(model: nn.Module, example_input: Tensor) -> nn.Module:
+def compact(model: nn.Module, example_input: Any) -> nn.Module:
     """A smaller copy of a tied or pruned model, with the same outputs to rounding.
 
     Parameters
@@ -91,34 +95,45 @@ def compact(model: nn.Module, example_input: Tensor) -> nn.Module:
     model
         `nn.Sequential`, or any module whose forward `torch.fx` can trace: Linear, Conv1d and Conv2d layers (tied
         or not), BatchNorm, elementwise activations, pooling, Dropout and Flatten between them. Other parts stay as
-        they are.
+        they are. A single layer will do.
     example_input
-        One input to the model, of any batch size, on its device: shapes are taken from it, and the outputs of both
-        models on it are compared.
+        One input to the model, of any batch size, on its device; for a model with several, a tuple of its arguments
+        or a dict of its keyword arguments. Shapes are taken from it. The outputs of both models are compared on it,
+        and on random values of its shapes, dtypes and ranges (any value, where it holds but one).
 
     Returns
     -------
     Module
         A copy in eval mode, for inference. The parameters of the layers that were rewritten are new, and no longer
-        tied. The model itself is left as it was.
+        tied; those that other layers share stay shared. The model itself is left as it was.
 
     Raises
     ------
     ValueError
-        If torch.fx cannot trace the model, it returns no single tensor, the outputs would change (a forward that
-        depends on layer sizes), or the model is sharded over processes.
+        If the model cannot be copied, does not run on the example, or cannot be traced by torch.fx; if it returns
+        something else than tensors, or tuples, lists, dicts or dataclasses of them; if the outputs would change (a
+        forward that depends on layer sizes) or change from call to call; if the model is sharded over processes, on the
+        meta device, or has layers that get their weights at the first call.
 
     Warns
     -----
     UserWarning
-        For each layer that could be smaller but is left alone, with the reason.
+        For each layer that could be smaller but is left alone, or with all its outputs, with the reason: a forward
+        that is not torch's own, a hook, a weight used elsewhere, a sum or a product behind it. For each other module
+        whose weight has slices of zeros or equal ones. If the model does not run on random values.
+
+    Notes
+    -----
+    A hook is one that sees a layer's calls (forward or backward); also one that only keeps what it sees stops the
+    rewriting, for it would see something smaller. Hooks of the whole model stay. Hooks on every module of the process,
+    and those of `state_dict`, are not looked at.
 
     Examples
     --------
     >>> from tyinglib import TieSpec, tie
     >>> model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> _ = tie(model[0], "weight", TieSpec([0, 0, 1, 1, -1, -1], dim=1))
-    >>> compact(model, torch.zeros(1, 6))[0]
+    >>> compact(model, torch.randn(1, 6))[0]
     Sequential(
       (0): SumInputs(read=4, groups=2, dim=-1)
       (1): Linear(in_features=2, out_features=4, bias=True)
@@ -126,160 +141,102 @@ def compact(model: nn.Module, example_input: Tensor) -> nn.Module:
 
     Method: for equal and zero rows Zhang et al. (ICLR 2018), section 3.3. Chapter: GrOWL in a network.
     """
-    for name, parameter in model.named_parameters():
-        _sharded.refuse_sharded(parameter, repr(name), "compact a plain model that was loaded with the whole state")
+    inputs = Inputs.of(example_input)
+    if inputs.tensors() and not any(x.numel() for x in inputs.tensors()):
+        raise ValueError("example_input holds no values; give at least one sample")
+    _refuse_without_values(model)
+    single = isinstance(model, LAYERS)
+    whole = nn.Sequential(model) if single else model  # a layer that can be found by name
     with torch.no_grad():
-        reference = copy.deepcopy(model).eval()
-        expected = reference(example_input)
-        if not isinstance(expected, Tensor):
-            raise ValueError(f"the model must return one tensor, got {type(expected).__name__}; compact its parts")
-        graph = _graph.trace(reference, example_input, LAYERS)
-        drafts = _drafts(reference, graph)
-        pairs = _graph.pairs(reference, graph, [name for name, draft in drafts.items() if not draft.reason])
-        while any([_shrink(reference, drafts, pair) for pair in pairs]):
+        runs, expected = _expected(_copied(whole), inputs)
+        small, read = _copied(whole), _copied(whole)
+        graph = _graph.trace(read, inputs, LAYERS)
+        drafts = {
+            name: Draft.of(layer, _left_alone.reason(read, graph, name))
+            for name, layer in read.named_modules()
+            if isinstance(layer, LAYERS) and is_plain(layer.weight)
+        }
+        trails = _channels.trails(read, graph, {name: draft.reason for name, draft in drafts.items()})
+        pairs = [trail for trail in trails if trail.consumer and not drafts[trail.producer].reason]
+        while any([shrink(read, drafts, pair) for pair in pairs]):
             pass
-        small = copy.deepcopy(reference)
-        for pair in pairs:
-            for name in pair.norms:
-                _replace(small, name, _smaller_norm(small.get_submodule(name), drafts[pair.producer].kept))
-        for name, draft in drafts.items():
-            if draft.reason and draft.gains():
-                warnings.warn(f"compact left {name!r} alone: {draft.reason}", stacklevel=2)
-            elif draft.gains():
-                _replace(small, name, draft.build(small.get_submodule(name)))
-        _compare(small, example_input, expected)
-    return small
+        _rewrite(small, drafts, pairs)
+        _compare(whole, small, runs, expected)
+        for name, what in _left_alone.named(read, drafts, trails):
+            who = "the model" if single or not name else repr(name)
+            warnings.warn(f"compact left {who} {what}", stacklevel=2)
+    return next(small.children()) if single else small
 
 
-@dataclass
-class _Draft:
-    """A layer as it is being rewritten: its dense weight and bias, and which of its outputs are kept."""
-
-    weight: Tensor
-    bias: Tensor | None
-    kept: Tensor
-    shape: torch.Size
-    reason: str = ""  # why it must be left alone
-
-    def gains(self) -> bool:
-        """Whether anything would become smaller."""
-        labels = self.input_groups()
-        return self.weight.shape != self.shape or int(labels.max()) + 1 < len(labels)
-
-    def input_groups(self) -> Tensor:
-        """Labels of the inputs: equal ones together, -1 for those without weight (but one, which a layer needs)."""
-        columns = self.weight.movedim(1, 0).flatten(1)
-        alive = columns.any(1)
-        if not alive.any():
-            alive[0] = True
-        labels = torch.full((len(columns),), -1, device=columns.device)
-        labels[alive] = _equal_rows(columns[alive])
-        return labels
-
-    def build(self, old: nn.Module) -> nn.Module:
-        """The small layer; with the sums of its inputs before it, where there are any."""
-        labels = self.input_groups()
-        k = int(labels.max()) + 1
-        if k == len(labels):
-            return _layer_like(old, self.weight, self.bias)
-        first = torch.stack([(labels == j).nonzero()[0, 0] for j in range(k)])
-        layer = _layer_like(old, self.weight.index_select(1, first), self.bias)
-        return nn.Sequential(SumInputs(labels, dim=1 - self.weight.ndim), layer)
+def _refuse_without_values(model: nn.Module) -> None:
+    for name, value in itertools.chain(model.named_parameters(), model.named_buffers()):
+        _sharded.refuse_sharded(value, repr(name), "compact a plain model that was loaded with the whole state")
+        if is_lazy(value) or value.is_meta:
+            why = "gets them at the first call; call the model once" if is_lazy(value) else "is on the meta device"
+            raise ValueError(f"{name!r} has no values: it {why}")
 
 
-def _drafts(model: nn.Module, graph: fx.Graph) -> dict[str, _Draft]:
-    called = _graph.calls(graph)
-    owners: dict[int, int] = {}
-    for _, parameter in model.named_parameters(remove_duplicate=False):
-        owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    drafts = {}
-    for name in dict.fromkeys(called):
-        layer = model.get_submodule(name)
-        if not isinstance(layer, LAYERS):
-            continue
-        weight, bias = layer.weight.detach().clone(), None if layer.bias is None else layer.bias.detach().clone()
-        draft = _Draft(weight, bias, torch.arange(len(weight), device=weight.device), weight.shape)
-        if called.count(name) > 1:
-            draft.reason = "it is called more than once"
-        elif any(owners[id(p)] > 1 for p in layer.parameters()):
-            draft.reason = "it shares a parameter with another layer"
-        elif not isinstance(layer, nn.Linear) and layer.groups > 1:
-            draft.reason = "it is a convolution in groups"
-        elif not isinstance(layer, nn.Linear) and layer.padding_mode != "zeros":
-            draft.reason = f"its padding is {layer.padding_mode!r}"
-        drafts[name] = draft
-    return drafts
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model).eval()
+    except Exception as error:
+        raise ValueError(
+            f"the model cannot be copied ({error}); make plain parameters of what torch.nn.utils.prune, weight_norm or "
+            "spectral_norm compute, for example with prune.remove(layer, 'weight')"
+        ) from error
 
 
-def _shrink(model: nn.Module, drafts: dict[str, _Draft], pair: _graph.Pair) -> bool:
-    """Drop the neurons of a producer that need not be computed. Whether there were any."""
-    producer, consumer = drafts[pair.producer], drafts[pair.consumer]
-    channels = len(producer.weight)
-    # after Flatten a channel has many features
-    columns = consumer.weight.reshape(len(consumer.weight), channels, -1, *consumer.weight.shape[2:]).clone()
-    dead = ~columns.movedim(1, 0).flatten(1).any(1)
-    drop = dead | _fold_constants(model, producer, consumer, columns, pair)
-    same = _equal_neurons(model, producer, pair.norms)
-    for group in range(int(same.max()) + 1):
-        members = ((same == group) & ~drop).nonzero().flatten()
-        if len(members) > 1:
-            columns[:, members[0]] = columns[:, members].sum(1)
-            drop[members[1:]] = True
-    keep = (~drop).nonzero().flatten()
-    if not len(keep):
-        keep = drop.new_zeros(1, dtype=torch.int64)  # a layer needs one output
-        columns[:, 0] = 0
-    if len(keep) == channels:
-        return False
-    consumer.weight = columns[:, keep].flatten(1, 2)
-    producer.weight, producer.kept = producer.weight[keep], producer.kept[keep]
-    if producer.bias is not None:
-        producer.bias = producer.bias[keep]
-    return True
+def _expected(model: nn.Module, inputs: Inputs) -> tuple[list[Inputs], list[dict[str, Any]]]:
+    """The example and random inputs, and what the model gives for each."""
+    try:
+        first = _same_outputs.called(model, inputs)
+    except Exception as error:
+        raise ValueError(
+            f"the model does not run on example_input ({error}); give a tensor on its device, a tuple of its arguments "
+            "or a dict of its keyword arguments"
+        ) from error
+    runs, expected = [inputs], [_same_outputs.parts(first)]
+    for seed in range(RANDOM_INPUTS):
+        inputs = inputs.random(seed)
+        try:
+            expected.append(_same_outputs.parts(_same_outputs.called(model, inputs)))
+        except Exception as error:
+            text = f"the model does not run on random values of its shapes, dtypes and ranges ({error})"
+            warnings.warn(f"compact compared the outputs on the example alone: {text}", stacklevel=3)
+            break
+        runs.append(inputs)
+    return runs, expected
 
 
-def _fold_constants(model: nn.Module, producer: _Draft, consumer: _Draft, columns: Tensor, pair: _graph.Pair) -> Tensor:
-    """Move what neurons without weights give to the consumer into its bias; which neurons those are."""
-    old = model.get_submodule(pair.consumer)
-    constant = ~producer.weight.flatten(1).any(1)
-    constant &= columns.movedim(1, 0).flatten(1).any(1)
-    if isinstance(old, nn.Linear):
-        fed = pair.fed.reshape(-1, pair.fed.shape[-1] // columns.shape[2], columns.shape[2])
-    else:
-        fed = pair.fed.movedim(1, 0).flatten(1).T[:, :, None]  # one row a sample and position
-    for c in constant.nonzero().flatten().tolist():
-        values = fed[:, producer.kept[c]]
-        at_borders = not isinstance(old, nn.Linear) and old.padding not in ("valid", 0, (0,), (0, 0))
-        if not (values == values[0]).all() or (at_borders and values.any()):
-            constant[c] = False  # beside the border a convolution sees zeros, not the constant
-            continue
-        extra = columns[:, c].flatten(2).sum(2) if columns.ndim > 3 else columns[:, c]
-        extra = (extra * values[0]).sum(1)
-        consumer.bias = extra if consumer.bias is None else consumer.bias + extra
-        columns[:, c] = 0
-    return constant
+def _rewrite(small: nn.Module, drafts: dict[str, Draft], pairs: list[Trail]) -> None:
+    for pair in pairs:
+        kept = drafts[pair.producer].kept
+        for name in pair.norms:
+            norm: Any = small.get_submodule(name)
+            if len(kept) < norm.num_features:
+                _become(norm, _smaller_norm(norm, kept))
+    for name, draft in drafts.items():
+        if not draft.reason and draft.gains():
+            layer = small.get_submodule(name)
+            _become(layer, _build(draft, layer))
 
 
-def _equal_neurons(model: nn.Module, producer: _Draft, norms: tuple[str, ...]) -> Tensor:
-    """Labels of the neurons: equal where weights, bias and batch norm are equal, bit for bit."""
-    marks = [producer.weight.flatten(1)]
-    if producer.bias is not None:
-        marks.append(producer.bias[:, None])
-    for name in norms:
-        norm: Any = model.get_submodule(name)
-        statistics = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        marks += [s.detach()[producer.kept][:, None] for s in statistics if s is not None]
-    return _equal_rows(torch.cat(marks, dim=1))
+def _become(old: nn.Module, new: nn.Module) -> None:
+    """Make a module another one: whoever holds it, under whatever name or in a list, then holds the new one."""
+    old.__class__ = type(new)
+    vars(old).clear()
+    vars(old).update(vars(new.eval()))
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    model.set_submodule(name, module.eval())
-
-
-def _equal_rows(matrix: Tensor) -> Tensor:
-    """Labels 0..k-1 of the rows; equal rows have one label."""
-    labels: Tensor = torch.unique(matrix, dim=0, return_inverse=True)[1]
-    return labels
+def _build(draft: Draft, old: nn.Module) -> nn.Module:
+    """The small layer; with the sums of its inputs before it, where there are any."""
+    labels = draft.input_groups()
+    k = int(labels.max()) + 1
+    if k == len(labels):
+        return _layer_like(old, draft.weight, draft.bias)
+    first = torch.stack([(labels == j).nonzero()[0, 0] for j in range(k)])
+    layer = _layer_like(old, draft.weight.index_select(1, first), draft.bias)
+    return nn.Sequential(SumInputs(labels, dim=1 - draft.weight.ndim), layer)
 
 
 def _layer_like(old: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
@@ -296,30 +253,36 @@ def _layer_like(old: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Modul
     return layer
 
 
-def _smaller_norm(norm: nn.Module, kept: Tensor) -> nn.Module:
-    small: Any = copy.deepcopy(norm)
-    small.num_features = len(kept)
+def _smaller_norm(norm: Any, kept: Tensor) -> nn.Module:
+    kind = nn.BatchNorm1d if isinstance(norm, nn.BatchNorm1d) else nn.BatchNorm2d
+    small = kind(len(kept), norm.eps, norm.momentum, affine=False, device="meta")
     for name in ("weight", "bias"):
-        if getattr(small, name) is not None:
-            setattr(small, name, nn.Parameter(getattr(small, name).detach()[kept]))
+        value = getattr(norm, name)
+        setattr(small, name, None if value is None else nn.Parameter(value.detach()[kept]))
     for name in ("running_mean", "running_var"):
-        setattr(small, name, getattr(small, name)[kept])
-    return small  # type: ignore[no-any-return]
+        setattr(small, name, getattr(norm, name)[kept])
+    small.num_batches_tracked = norm.num_batches_tracked
+    small.affine = norm.affine
+    return small
 
 
-def _compare(small: nn.Module, example_input: Tensor, expected: Tensor) -> None:
+def _compare(model: nn.Module, small: nn.Module, runs: list[Inputs], expected: list[dict[str, Any]]) -> None:
     try:
-        got = small(example_input)
-    except (RuntimeError, AttributeError) as error:
+        got = [_same_outputs.parts(_same_outputs.called(small, run)) for run in runs]
+    except Exception as error:
         raise ValueError(
             f"the model's forward does not run with smaller layers ({error}); it may use their sizes, for example in "
             "a view, or their weights: use nn.Flatten, or compact its parts one by one"
         ) from error
-    # sums are taken in another order: rounding of thousands of terms, at the size of the outputs; in half precision
-    # that would allow anything
-    tolerance = min(1000 * torch.finfo(expected.dtype).eps, 0.05) * (1 + float(expected.abs().max()))
-    if got.shape != expected.shape or not torch.allclose(got, expected, rtol=0, atol=tolerance, equal_nan=True):
+    if _same_outputs.same(got, expected, model):
+        return
+    again = _copied(model)
+    if not _same_outputs.same([_same_outputs.parts(_same_outputs.called(again, run)) for run in runs], expected, model):
         raise ValueError(
-            "the smaller model's outputs differ from the model's; its forward may use the layers' weights itself. "
-            "Compact its parts one by one"
+            "the model gives other outputs each time for the same input, so that a smaller one cannot be compared "
+            "with it; turn off what is random in eval mode too, for example F.dropout without training=self.training"
         )
+    raise ValueError(
+        "the smaller model's outputs differ from the model's; its forward may use the layers' sizes or weights itself. "
+        "Compact its parts one by one"
+    )
