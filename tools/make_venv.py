@@ -2,8 +2,9 @@
 
 python tools/make_venv.py .venv
 
-pip writes a package's list of files, RECORD, last. Where pip's own is missing, the folder is made again, by the Python
-that made it. A package without one is forgotten, so that pip installs it once more.
+When all of a package is there, pip writes down who installed it, in a file INSTALLER (RECORD, the list of files, comes
+out of the package too, and perhaps first of all). Where pip itself lacks that, the folder is made again, by the Python
+that made it. Another package without it is forgotten, so that pip installs it once more.
 
 This file is read by the Python that it may have to refuse: nothing in it needs a new one.
 """
@@ -54,7 +55,7 @@ def main(folder):
         version, python, packages = found
         refuse_if_older(version, f"the one in {folder}", f"remove {folder}, then use")
         for info in packages.glob("*.dist-info"):
-            if not (info / "RECORD").exists():
+            if not (info / "INSTALLER").exists():
                 print(f"==> {info.stem} was installed in part")
                 shutil.rmtree(str(info))
         if any(packages.glob("pip-*.dist-info")):

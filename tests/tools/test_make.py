@@ -53,11 +53,9 @@ def test_a_making_that_was_killed_is_mended(project):
 
 
 @posix
-@pytest.mark.parametrize("left", ["no pip", "a Python that is gone", "an empty folder"])
+@pytest.mark.parametrize("left", ["no pip", "a Python that is gone"])
 def test_what_was_left_is_filled(project, left):
-    (project / ".venv").mkdir()
-    if left != "an empty folder":
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", ".venv"], cwd=project, check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", ".venv"], cwd=project, check=True)
     if left == "a Python that is gone":
         for name in ("python", "python3"):
             (project / ".venv/bin" / name).unlink()
@@ -71,7 +69,10 @@ def test_what_was_left_is_filled(project, left):
 def test_a_package_that_was_installed_in_part_is_forgotten_and_no_other(project):
     assert make(project).returncode == 0
     (packages,) = project.glob(".venv/lib/*/site-packages")
-    for name, files in {"whole-1.dist-info": ("METADATA", "RECORD"), "part-1.dist-info": ("METADATA",)}.items():
+    for name, files in {
+        "whole-1.dist-info": ("METADATA", "INSTALLER"),
+        "part-1.dist-info": ("METADATA", "RECORD"),
+    }.items():
         (packages / name).mkdir()
         for file in files:
             (packages / name / file).write_text("Metadata-Version: 2.1\nName: x\nVersion: 1\n", encoding="utf-8")
@@ -85,7 +86,7 @@ def test_a_package_that_was_installed_in_part_is_forgotten_and_no_other(project)
 
 @posix
 def test_an_older_python_is_refused_in_a_sentence(project):
-    assert make(project).returncode == 0
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", ".venv"], cwd=project, check=True)
     text = (project / "pyproject.toml").read_text(encoding="utf-8")
     (project / "pyproject.toml").write_text(re.sub(r">=3\.\d+\.\d+", ">=4.1.0", text), encoding="utf-8")
     mine = ".".join(map(str, sys.version_info[:3]))
