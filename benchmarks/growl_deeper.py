@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tyinglib import GroupLasso, GrOWL, Penalty, ProxSGD, compact, find_ties, mean_gradients, pld_weights, tie
-from tyinglib.datasets import Split, Splits, fashion_mnist, mnist
-from tyinglib.notebook import accuracy
+from tyinglib.book.chapter import accuracy
+from tyinglib.book.datasets import Split, Splits, fashion_mnist, mnist
 
 RESULTS = Path(__file__).parent / "results" / "growl_deeper.json"
 
@@ -187,8 +187,8 @@ def parts(splits: Splits, phase: str) -> tuple[Split, Split]:
 def main() -> None:
     """Measure, print what came out."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--mnist", help="folder of MNIST's four files; without it as tyinglib.datasets.mnist")
-    parser.add_argument("--fashion", help="folder of Fashion-MNIST's; without it as tyinglib.datasets.fashion_mnist")
+    parser.add_argument("--mnist", help="folder of MNIST's four files; without it as datasets.mnist")
+    parser.add_argument("--fashion", help="folder of Fashion-MNIST's; without it as datasets.fashion_mnist")
     parser.add_argument("--fresh", action="store_true", help="measure all again")
     options = parser.parse_args()
     torch.set_num_threads(1)

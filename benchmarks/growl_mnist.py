@@ -56,8 +56,8 @@ from tyinglib import (
     selection_stability,
     tie,
 )
+from tyinglib.book.datasets import Split, Splits, mnist
 from tyinglib.compacting import SumInputs
-from tyinglib.datasets import Split, Splits, mnist
 
 KEPT = (157, 235, 392)  # rows that stability is compared at: sparsity of 80, 70 and 50 %
 MAGNITUDE = "magnitude"  # a plain network, cut down to the rows that matter most; its strength is their number
@@ -618,7 +618,7 @@ SIZES = {
 def main() -> None:
     """Measure, print what came out."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", help="folder of MNIST's four files; without it as tyinglib.datasets.mnist")
+    parser.add_argument("--data", help="folder of MNIST's four files; without it as tyinglib.book.datasets.mnist")
     parser.add_argument("--fresh", action="store_true", help="measure all again")
     parser.add_argument("--jobs", type=int, help="stop after so many")
     parser.add_argument("--size", choices=SIZES, default="whole", help="of the plan: an hour, or a day, on one core")

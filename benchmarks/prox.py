@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from timing import medians, side_by_side
 
-from tyinglib.owl import prox_owl
-from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
+from tyinglib.penalties import oscar_weights, pld_weights, prox_owl, slope_bh_weights
 
 
 def cases(n: int) -> dict[str, torch.Tensor]:

@@ -21,11 +21,8 @@ from resumable import measure
 from timing import machine, medians, side_by_side
 from torch.nn import functional as F
 
-from tyinglib import notebook
-from tyinglib.datasets import Splits, fashion_small, mnist1d, subset
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "slow"))
-from chapter_cells import load
+from tyinglib.book.cells import load
+from tyinglib.book.datasets import Splits, fashion_small, mnist1d, subset
 
 RESULTS = Path(__file__).parent / "results" / "sharing_09.json"
 KINDS = ("dense", "local", "convolution")
@@ -66,7 +63,7 @@ def garment(chapter: dict[str, Any], room: int, kind: str, size: int, seed: int,
     data = placed(chapter, room)
     model = chapter["network"](kind, seed)
     chapter["fit"](model, subset(data.train, size, seed=seed), seed, steps=SETTINGS["garment_steps"], lr=lr)
-    return {"validation": [notebook.accuracy(model, data.validation)], "test": notebook.accuracy(model, data.test)}
+    return {"validation": [chapter.accuracy(model, data.validation)], "test": chapter.accuracy(model, data.test)}
 
 
 def placed(chapter: dict[str, Any], room: int, kept: dict[int, Splits] = {}) -> Splits:  # noqa: B006 (made once)
@@ -81,10 +78,10 @@ def signal(chapter: dict[str, Any], data: Splits, kind: str, seed: int, lr: floa
     model = chapter["signal_network"](kind, seed)
 
     def watch(model: torch.nn.Module) -> float:
-        return notebook.accuracy(model, data.validation)
+        return chapter.accuracy(model, data.validation)
 
     curve = chapter["fit"](model, data.train, seed, SETTINGS["signal_steps"], lr, batch=100, watch=watch)
-    return {"validation": curve, "test": notebook.accuracy(model, data.test)}
+    return {"validation": curve, "test": chapter.accuracy(model, data.test)}
 
 
 def step_times(chapter: dict[str, Any]) -> dict[str, Any]:

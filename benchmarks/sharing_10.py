@@ -15,9 +15,9 @@ import torch
 from resumable import measure
 from torch import Tensor, nn
 
-from tyinglib import notebook
-from tyinglib.datasets import Splits, mnist1d, subset
-from tyinglib.layers import UnrolledRNN
+from tyinglib.book import chapter
+from tyinglib.book.datasets import Splits, mnist1d, subset
+from tyinglib.nn import UnrolledRNN
 
 RESULTS = Path(__file__).parent / "results" / "sharing_10.json"
 MOMENTS, PIECE, HIDDEN, STEPS = 20, 2, 16, 300
@@ -51,9 +51,9 @@ def run(weights: str, data: Splits, size: int, seed: int) -> dict[str, list[floa
     for rate in RATES:
         torch.manual_seed(seed)
         reader = Reader(weights)
-        notebook.train(reader, subset(data.train, size, seed=seed), steps=STEPS, lr=rate)
-        found["validation"].append(round(notebook.accuracy(reader, data.validation), 4))
-        found["test"].append(round(notebook.accuracy(reader, data.test), 4))
+        chapter.train(reader, subset(data.train, size, seed=seed), steps=STEPS, lr=rate)
+        found["validation"].append(round(chapter.accuracy(reader, data.validation), 4))
+        found["test"].append(round(chapter.accuracy(reader, data.test), 4))
     return found
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fresh", action="store_true", help="measure all again")
     fresh = parser.parse_args().fresh
-    notebook.setup(0)
+    chapter.setup(0)
     orders = {"in order": mnist1d(), "shuffled": mnist1d(shuffled=True)}
     jobs: dict[str, Any] = {
         f"{order}, {weights}, {size}, seed {seed}": partial(run, weights, data, size, seed)

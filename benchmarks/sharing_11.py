@@ -18,9 +18,9 @@ from resumable import measure
 from torch import Tensor
 
 from tyinglib import count_parameters
-from tyinglib.attention import WAYS, pool_heads
-from tyinglib.datasets import plays, words
-from tyinglib.language import LanguageModel, encode, fit, perplexity, vocabulary
+from tyinglib.book.datasets import plays, words
+from tyinglib.book.language import LanguageModel, encode, fit, perplexity, vocabulary
+from tyinglib.nn import WAYS, pool_heads
 
 RESULTS = Path(__file__).with_name("results") / "sharing_11.json"
 WORDS, LITTLE, LR, SEEDS = 2000, 60_000, 0.006, range(3)

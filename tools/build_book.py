@@ -21,7 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
 NOTE = ROOT / "_build" / "made-from.json"
 FOLDERS = ("book", "tyinglib", "tools", "benchmarks", "tests/slow")
-NOT_NOTICED = ("_config.yml", "book/_static/", "tools/sphinx_ext/", "tools/templates/", "tyinglib/interactive.")
+NOT_NOTICED = (
+    "_config.yml",
+    "book/_static/",
+    "tools/sphinx_ext/",
+    "tools/templates/",
+    "tyinglib/book/interactive/",
+)
 
 
 def files() -> dict[str, str]:

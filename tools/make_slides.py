@@ -18,8 +18,9 @@ from pathlib import Path
 import nbformat
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
-from npm_files import KATEX, npm_files
 from traitlets.config import Config
+
+from tools.npm_files import KATEX, npm_files
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "_build" / "slides"

@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 from nbformat import v4
 
-from tyinglib import notebook as chapter_tools
+from tyinglib.book import exercises
 
 ROOT = Path(os.environ.get("BOOK_ROOT", Path(__file__).resolve().parent.parent))
 
@@ -33,9 +33,11 @@ After this chapter you can
 SETUP = """import matplotlib.pyplot as plt
 import torch
 
-from tyinglib import notebook, plots, selection
+from tyinglib import selection
+from tyinglib.book import exercises, chapter, plots
+from tyinglib.book.ledger import Ledger
 
-notebook.setup(seed=0)"""
+chapter.setup(seed=0)"""
 
 WRONG = """<details><summary>The likely wrong guess.</summary>
 
@@ -90,7 +92,7 @@ MEASURED = """## What we measured
 
 Each row is asserted before it is printed."""
 
-LEDGER = """ledger = notebook.Ledger(chapter={number})
+LEDGER = """ledger = Ledger(chapter={number})
 ledger.add(
     4,
     "holds when",
@@ -146,8 +148,8 @@ def cells(number: int, title: str) -> list[nbformat.NotebookNode]:
     ]
     for count in (1, 2, 3):
         name, answer = f"Exercise {number}.{count}", 12  # of several digits: their sum must not be the answer
-        digest = chapter_tools.answer_digest(name, answer)
-        check = 'notebook.check_answer("{}", {}, "{}", digit_sum=3)'
+        digest = exercises.answer_digest(name, answer)
+        check = 'exercises.check_answer("{}", {}, "{}", digit_sum=3)'
         made += [
             text(EXERCISE.format(number=number, count=count)),
             code("my_answer = None  # a whole number\n" + check.format(name, "my_answer", digest)),

@@ -7,23 +7,32 @@
     count_parameters(model)                        total, nonzero, unique
     save_tied(model, path); load_tied(model, path) shared values stored once
 
-The rooms: `selection` (S itself); `penalties`, `owl`, `weight_sequences`; `optim`; `tying`, `finding`, `compacting`;
-`sharing`, `sharing_checks` (two models); `layers` (untied twins); `attention`, `language`; `counting`, `saving`;
-`regression`; `stability`; `datasets`; for the book: `plots`, `interactive`, `notebook`.
+The rooms: `selection` (S itself), `tying`, `finding`, `compacting`; `penalties` and `optim`; `sharing` (two models) and
+its `diagnosis`; `counting`, `saving`; `nn` (untied twins, attention); `regression`. A file whose name begins with an
+underscore is for the library alone; `tyinglib.book` is for the chapters, and is not installed.
 """
 
 from tyinglib.compacting import compact
 from tyinglib.counting import ParameterCount, count_parameters, storage_bits
+from tyinglib.diagnosis import Finding, check_sharing
 from tyinglib.finding import find_ties
 from tyinglib.optim import ProxSGD
-from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, Penalty
-from tyinglib.regression import GrOWLRegressor, OWLRegressor
+from tyinglib.penalties import (
+    L1,
+    L2,
+    OWL,
+    ElasticNet,
+    GroupLasso,
+    GrOWL,
+    Penalty,
+    oscar_weights,
+    pld_weights,
+    slope_bh_weights,
+)
+from tyinglib.regression import GrOWLRegressor, OWLRegressor, bootstrap_selection, selection_stability
 from tyinglib.saving import load_tied, save_tied
 from tyinglib.sharing import prox_tying, share, shared_parameters, tying_penalty, unshare
-from tyinglib.sharing_checks import Finding, check_sharing
-from tyinglib.stability import bootstrap_selection, selection_stability
 from tyinglib.tying import TieSpec, mean_gradients, tie, tie_specs, untie
-from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
 
 __all__ = [
     "L1",

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tyinglib import _sharded
+
 Array = npt.NDArray[Any]
 
 
@@ -77,3 +79,15 @@ def check_strength(name: str, value: float) -> float:
     if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
     return float(value)
+
+
+def check_finite(weight: Tensor) -> Tensor:
+    if not _sharded.all_finite(check_tensor(weight, "weight")):
+        raise ValueError("weight holds NaN or infinite values, which have no proximal point")
+    return weight
+
+
+def check_whole(name: str, value: Any, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
+    return value

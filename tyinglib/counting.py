@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tyinglib import _sharded, _state, selection
-from tyinglib._labels import bits_of, shift_of
+from tyinglib import _maps, _sharded
+from tyinglib.saving import _state
+from tyinglib.saving._packed_labels import bits_of, shift_of
 from tyinglib.tying import tie_specs
 
 
@@ -93,7 +94,7 @@ def count_parameters(model: nn.Module) -> ParameterCount:
         used = _sharded.whole(parameter.detach())
         free = int(torch.count_nonzero(used))
         if key in tied:
-            used = selection._expand(used, tied[key].labels.to(used.device), tied[key].dim)
+            used = _maps.expand(used, tied[key].labels.to(used.device), tied[key].dim)
         total += used.numel()
         nonzero += int(torch.count_nonzero(used))
         if id(parameter) not in seen:

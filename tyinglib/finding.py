@@ -21,8 +21,8 @@ from torch import Tensor
 
 from tyinglib import _sharded, selection
 from tyinglib._checks import check_dim, check_tensor
-from tyinglib._owl_prox import wide
-from tyinglib.owl import slice_norms
+from tyinglib._tensors import wide
+from tyinglib.penalties.slices import slice_norms
 from tyinglib.tying import TieSpec
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tyinglib import _sharded
-from tyinglib.penalties import Penalty
+from tyinglib.penalties.protocol import Penalty
 
 
 class ProxSGD(Optimizer):

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tyinglib import _maps
+
 Labels = Tensor | np.ndarray | Sequence[int]
 
 PRUNED = -1
@@ -150,7 +152,7 @@ def selection_matrix(labels: Labels, *, sparse: bool = False, dtype: torch.dtype
     rows = (labels >= 0).nonzero().flatten()
     columns = labels[rows]
     ones = torch.ones(len(rows), dtype=dtype or torch.get_default_dtype(), device=labels.device)
-    shape = (len(labels), _count(labels))
+    shape = (len(labels), _maps.count(labels))
     matrix = torch.sparse_coo_tensor(
         torch.stack([rows, columns]), ones, shape, check_invariants=True, is_coalesced=True
     )
@@ -187,14 +189,14 @@ def expand(codebook: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
 
     Chapter: One idea, equation (1).
     """
-    labels = _labels_for(codebook, labels, dim)
-    groups = _count(labels)
+    labels = check_fit(codebook, labels, dim)
+    groups = _maps.count(labels)
     size = codebook.numel() if dim is None else codebook.shape[dim]
     if (dim is None and codebook.ndim != 1) or size != groups:
         raise ValueError(
             f"codebook must have {groups} slices along dim {dim}, one a group, got shape {tuple(codebook.shape)}"
         )
-    return _expand(codebook, labels, dim)
+    return _maps.expand(codebook, labels, dim)
 
 
 def pull_back(grad: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
@@ -224,8 +226,8 @@ def pull_back(grad: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
 
     Chapter: One idea, equation (2).
     """
-    labels = _labels_for(grad, labels, dim, sliced=True)
-    return _pull_back(grad, labels, dim, _count(labels))
+    labels = check_fit(grad, labels, dim, sliced=True)
+    return _maps.pull_back(grad, labels, dim, _maps.count(labels))
 
 
 def group_means(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
@@ -255,8 +257,8 @@ def group_means(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tenso
 
     Chapter: One idea, equation (3).
     """
-    labels = _labels_for(weight, labels, dim, sliced=True)
-    return _group_means(weight, labels, dim)
+    labels = check_fit(weight, labels, dim, sliced=True)
+    return _maps.group_means(weight, labels, dim)
 
 
 def project(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
@@ -287,62 +289,11 @@ def project(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
 
     Chapter: One idea, equation (3).
     """
-    labels = _labels_for(weight, labels, dim, sliced=True)
-    return _expand(_group_means(weight, labels, dim), labels, dim)
+    labels = check_fit(weight, labels, dim, sliced=True)
+    return _maps.expand(_maps.group_means(weight, labels, dim), labels, dim)
 
 
-# The same maps for labels that were checked before: a tied layer calls these at every step.
-
-
-def _count(labels: Tensor) -> int:
-    return int(labels.max()) + 1
-
-
-def _expand(codebook: Tensor, labels: Tensor, dim: int | None) -> Tensor:
-    if codebook.numel() == 0:  # everything pruned: nothing to select from
-        shape = list(labels.shape) if dim is None else list(codebook.shape)
-        if dim is not None:
-            shape[dim] = len(labels)
-        return codebook.new_zeros(shape) + codebook.sum()  # the sum of nothing is 0, and keeps autograd's graph
-    index = labels.clamp(min=0).flatten()
-    theta = codebook.index_select(0 if dim is None else dim, index)
-    pruned = labels < 0
-    if dim is None:
-        theta = theta.view(labels.shape)
-    else:
-        pruned = _along(pruned, dim, theta.ndim)
-    # masked_fill, not a product with 0: a NaN in the codebook must not leak into pruned slices
-    return theta.masked_fill(pruned, 0)
-
-
-def _pull_back(grad: Tensor, labels: Tensor, dim: int | None, groups: int) -> Tensor:
-    if dim is None:
-        grad, labels, dim = grad.flatten(), labels.flatten(), 0
-    # pruned slices are added to a group of their own, which is then cut off
-    index = torch.where(labels < 0, groups, labels)
-    shape = list(grad.shape)
-    shape[dim] = groups + 1
-    total = grad.new_zeros(shape).index_add(dim, index, grad)
-    return total.narrow(dim, 0, groups)
-
-
-def _group_means(weight: Tensor, labels: Tensor, dim: int | None) -> Tensor:
-    wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
-    sums = _pull_back(wide, labels, dim, _count(labels))
-    sizes = torch.bincount(labels[labels >= 0]).to(sums.dtype)
-    if dim is not None:
-        sizes = _along(sizes, dim, sums.ndim)
-    return (sums / sizes).to(weight.dtype)
-
-
-def _along(vector: Tensor, dim: int, ndim: int) -> Tensor:
-    """A vector shaped to broadcast along `dim` of a tensor with `ndim` dimensions."""
-    shape = [1] * ndim
-    shape[dim] = -1
-    return vector.view(shape)
-
-
-def _labels_for(tensor: Tensor, labels: Labels, dim: int | None, *, sliced: bool = False) -> Tensor:
+def check_fit(tensor: Tensor, labels: Labels, dim: int | None, *, sliced: bool = False) -> Tensor:
     """Checked labels on the tensor's device; with `sliced`, also checked to fit its shape."""
     checked = check_labels(labels).to(tensor.device)
     if dim is None:

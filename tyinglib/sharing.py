@@ -22,8 +22,8 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from tyinglib import _sharded
 from tyinglib._checks import check_step_size, check_strength
-from tyinglib.owl import slice_norms
-from tyinglib.penalties import group_soft_threshold, soft_threshold
+from tyinglib.penalties.norms import soft_threshold
+from tyinglib.penalties.slices import group_soft_threshold, slice_norms
 from tyinglib.tying import Tie, TieSpec
 
 NORMS = ("l2", "l1", "group")

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from tyinglib import _sharded, selection
+from tyinglib import _maps, _sharded, selection
+from tyinglib._tensors import along
 from tyinglib.selection import Labels
 
 Net = TypeVar("Net", bound=nn.Module)  # a layer stays what it is
@@ -129,7 +130,7 @@ class Tie(nn.Module):
         Tensor
             theta, with n slices; for ``dim=None`` of the labels' shape.
         """
-        return selection._expand(codebook, self.labels, self.dim)
+        return _maps.expand(codebook, self.labels, self.dim)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The codebook nearest to a weight: `selection.group_means`.
@@ -193,8 +194,8 @@ def tie(module: Net, name: str, spec: TieSpec) -> Net:
     Chapter: One idea. Method: Zhang et al. (ICLR 2018), section 3.3, for groups found by GrOWL.
     """
     owner, own = _place(module, name)
-    weight = _own_parameter(owner, own, name)
-    selection._labels_for(weight, spec.labels, spec.dim, sliced=True)
+    weight = own_parameter(owner, own, name)
+    selection.check_fit(weight, spec.labels, spec.dim, sliced=True)
     if not torch.isfinite(weight).all():
         raise ValueError(
             f"{name!r} holds NaN or infinite values, whose group means mean nothing; "
@@ -360,7 +361,7 @@ def mean_gradients(model: nn.Module) -> Iterator[None]:
     handles = []
     for codebook, tied in ties:
         sizes = selection.group_sizes(tied.labels).to(codebook)
-        share = 1 / (sizes if tied.dim is None else selection._along(sizes, tied.dim, codebook.ndim))
+        share = 1 / (sizes if tied.dim is None else along(sizes, tied.dim, codebook.ndim))
         handles.append(codebook.register_hook(lambda grad, share=share: grad * share))  # type: ignore[no-untyped-call]
     try:
         yield
@@ -427,7 +428,7 @@ def _storage_of(parameter: nn.Parameter) -> int:
     return parameter.untyped_storage().data_ptr() if plain else 0
 
 
-def _own_parameter(module: nn.Module, own: str, dotted: str = "") -> nn.Parameter:
+def own_parameter(module: nn.Module, own: str, dotted: str = "") -> nn.Parameter:
     """The parameter to be tied, which the caller may know by a longer name."""
     name = dotted or own
     if _tie_of(module, own) is not None:

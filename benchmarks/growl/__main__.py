@@ -29,7 +29,7 @@ def chunks(todo: list[Run], size: int) -> list[list[Run]]:
 def main() -> None:
     """Run what is missing, and keep every entry as soon as it is there."""
     parser = argparse.ArgumentParser(description="The published GrOWL table, measured again at its full length.")
-    parser.add_argument("--data", help="folder of MNIST's four files; without it as tyinglib.datasets.mnist")
+    parser.add_argument("--data", help="folder of MNIST's four files; without it as tyinglib.book.datasets.mnist")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda: all runs of one kind at once")
     parser.add_argument("--together", type=int, help="networks of an ensemble at most (cpu: 1, cuda: 128)")
     parser.add_argument("--parts", default="table,why,strengths,stability", help="of the plan, in this order")

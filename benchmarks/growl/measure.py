@@ -15,7 +15,7 @@ from benchmarks.growl.plan import Run
 from benchmarks.growl.settings import ROWS
 from benchmarks.growl.stage_one import Ensemble, Images, learn
 from benchmarks.growl.stage_two import retrain
-from tyinglib.datasets import mnist
+from tyinglib.book.datasets import mnist
 
 PREFERENCES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 VALIDATION = 5000  # images that are held back, as in the released code: 55,000 are left to fit

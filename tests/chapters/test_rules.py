@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from confessions import MOST, OVER, SECTION, confessions
 
-from tyinglib.notebook import answer_digest
+from tyinglib.book.exercises import answer_digest
 
 # tools/test_the_tests.py points this at a damaged copy
 ROOT = Path(os.environ.get("BOOK_ROOT", Path(__file__).parents[2]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +19,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from tyinglib import TieSpec, _tied_file, load_tied, save_tied, tie, tie_specs
-
-sys.path.append(str(Path(__file__).parents[1] / "library"))
-from tied_files import bits, photograph
+from tests.library.tied_files import bits, photograph
+from tyinglib import TieSpec, load_tied, save_tied, tie, tie_specs
+from tyinglib.saving import _tied_file
 
 FOLDER = tempfile.TemporaryDirectory(prefix="strangers-")
 PATH = Path(FOLDER.name) / "file"

@@ -12,8 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tyinglib.owl import prox_growl, prox_owl
-from tyinglib.penalties import group_soft_threshold, prox_l2, soft_threshold
+from tyinglib.penalties import group_soft_threshold, prox_growl, prox_l2, prox_owl, soft_threshold
 
 RUNS = int(os.environ.get("FUZZ", "200"))
 EPS = np.finfo(float).eps

@@ -14,8 +14,8 @@ from compact_models import checked, normal, shapes, zero
 from torch import fx, nn
 from torch.nn.utils import parametrizations
 
-from tyinglib._same_outputs import parts, same
 from tyinglib.compacting import SumInputs, compact
+from tyinglib.compacting._same_outputs import parts, same
 from tyinglib.counting import count_parameters
 from tyinglib.tying import TieSpec, tie
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from tyinglib import selection
 from tyinglib.counting import count_parameters
-from tyinglib.layers import LocallyConnected1d, LocallyConnected2d, UnrolledRNN
+from tyinglib.nn import LocallyConnected1d, LocallyConnected2d, UnrolledRNN
 from tyinglib.tying import TieSpec, tie, tie_specs
 
 F64 = torch.float64

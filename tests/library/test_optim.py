@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from tyinglib.optim import ProxSGD
-from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL
+from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, oscar_weights, pld_weights
 from tyinglib.tying import TieSpec, tie
-from tyinglib.weight_sequences import oscar_weights, pld_weights
 
 F64 = torch.float64
 SETTINGS = [

@@ -8,10 +8,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tyinglib import _owl_prox, owl
-from tyinglib.owl import growl_norm, owl_dual_norm, owl_norm, prox_growl, prox_owl
-from tyinglib.penalties import L1, OWL, GroupLasso, GrOWL, prox_l2, soft_threshold
-from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
+from tyinglib.penalties import (
+    L1,
+    OWL,
+    GroupLasso,
+    GrOWL,
+    _prox_owl,
+    growl_norm,
+    oscar_weights,
+    owl_dual_norm,
+    owl_norm,
+    pld_weights,
+    prox_growl,
+    prox_l2,
+    prox_owl,
+    slices,
+    slope_bh_weights,
+    soft_threshold,
+)
 
 F64 = torch.float64
 
@@ -174,9 +188,9 @@ def test_slices_are_scaled_not_turned():
     torch.manual_seed(0)
     v = torch.randn(3, 4, 2, 2, dtype=F64)
     x = prox_growl(v, oscar_weights(4, 0.0, 0.6), dim=1)
-    assert 0 < len({round(float(n), 9) for n in owl.slice_norms(x, 1)}) < 4
+    assert 0 < len({round(float(n), 9) for n in slices.slice_norms(x, 1)}) < 4
     cosine = torch.nn.functional.cosine_similarity(v.movedim(1, 0).flatten(1), x.movedim(1, 0).flatten(1))
-    alive = owl.slice_norms(x, 1) > 0
+    alive = slices.slice_norms(x, 1) > 0
     torch.testing.assert_close(cosine[alive], torch.ones_like(cosine[alive]))
 
 
@@ -187,12 +201,12 @@ def test_float32_keys_sort_as_argsort_does(monkeypatch):
     size[:100] = 0
     size[100:200] = np.float32(1e-42)
     size[200:300] = size[300]
-    order, rising = _owl_prox._argsort(size)
+    order, rising = _prox_owl._argsort(size)
     assert np.array_equal(rising, np.sort(size))
     assert np.array_equal(size[order], rising)
     assert np.array_equal(np.sort(order), np.arange(10_000))
-    monkeypatch.setattr(_owl_prox.sys, "byteorder", "big")  # the fallback
-    again, rising_again = _owl_prox._argsort(size)
+    monkeypatch.setattr(_prox_owl.sys, "byteorder", "big")  # the fallback
+    again, rising_again = _prox_owl._argsort(size)
     assert np.array_equal(rising_again, rising)
     assert again.dtype == np.intp
 
@@ -211,15 +225,15 @@ def test_leaving_out_what_must_be_zero_changes_nothing(share, dtype, monkeypatch
         for w in (oscar_weights(n, level, 0.1 / n), oscar_weights(n, 0.0, 2 * level / n), oscar_weights(n, 0.0, 1e-9)):
             fast = prox_owl(v, w)
             with monkeypatch.context() as patch:
-                patch.setattr(_owl_prox, "SMALL", n + 1)
+                patch.setattr(_prox_owl, "SMALL", n + 1)
                 full = prox_owl(v, w)
             assert torch.equal(fast, full)
 
 
 def test_less_is_sorted_when_most_is_zero(monkeypatch):
     sorted_sizes = []
-    original = _owl_prox._argsort
-    monkeypatch.setattr(_owl_prox, "_argsort", lambda size: sorted_sizes.append(len(size)) or original(size))
+    original = _prox_owl._argsort
+    monkeypatch.setattr(_prox_owl, "_argsort", lambda size: sorted_sizes.append(len(size)) or original(size))
     torch.manual_seed(0)
     prox_owl(torch.randn(100_000), oscar_weights(100_000, 1.5, 1e-6))
     assert len(sorted_sizes) == 1
@@ -400,7 +414,7 @@ def test_what_is_called_zero_is_zero(head, rest, threshold, top, bend):
     n = len(largest) + len(beyond)
     w = top * (1 - np.arange(n) / n) ** bend
     everything = np.concatenate([largest, beyond])
-    live = _owl_prox._live_count(largest, float(everything.sum()), threshold, w)
+    live = _prox_owl._live_count(largest, float(everything.sum()), threshold, w)
     x = np.array(textbook_prox(everything.tolist(), w.tolist()))
     if live is not None:
         assert 0 < live <= len(largest)
@@ -411,16 +425,16 @@ def test_how_much_is_called_zero():
     """The bound is not idle: by hand, with what is left at the threshold in full, and with less."""
     rising, w = np.array([1.0, 1.0, 5.0]), np.array([3.0, 2.0, 2.0, 2.0, 2.0])
     # running sums of (5, 1, 1) - w: 2, 1, 0; two more entries of 1 against weights of 2 only lower them
-    assert _owl_prox._live_count(rising, 9.0, 1.0, w) == 1
+    assert _prox_owl._live_count(rising, 9.0, 1.0, w) == 1
     # the running sum ends at its highest: the next entry may live
-    assert _owl_prox._live_count(np.array([4.0, 5.0]), 11.0, 1.0, np.array([3.0, 2.0, 2.0, 2.0])) is None
+    assert _prox_owl._live_count(np.array([4.0, 5.0]), 11.0, 1.0, np.array([3.0, 2.0, 2.0, 2.0])) is None
     # low weights beyond: 0, then 6 entries of 1 gain 0.5 each, and pass the 2 of the start
     low = np.concatenate([w[:3], np.full(6, 0.5)])
-    assert _owl_prox._live_count(rising, 13.0, 1.0, low) is None
+    assert _prox_owl._live_count(rising, 13.0, 1.0, low) is None
     # the same six entries, but smaller: they sum up to 0.6, and cannot
-    assert _owl_prox._live_count(rising, 7.6, 1.0, low) == 1
-    assert _owl_prox._live_count(np.array([]), 0.0, 1.0, w) is None
-    assert _owl_prox._live_count(np.array([0.5, 5.0]), 5.5, 0.0, w) == 1
+    assert _prox_owl._live_count(rising, 7.6, 1.0, low) == 1
+    assert _prox_owl._live_count(np.array([]), 0.0, 1.0, w) is None
+    assert _prox_owl._live_count(np.array([0.5, 5.0]), 5.5, 0.0, w) == 1
 
 
 def test_derivative_where_most_is_left_out_of_the_sort(monkeypatch):
@@ -429,8 +443,8 @@ def test_derivative_where_most_is_left_out_of_the_sort(monkeypatch):
     torch.manual_seed(0)
     v, slope, w = torch.randn(n, dtype=F64), torch.randn(n, dtype=F64), oscar_weights(n, 1.5, 0.5 / n)
     grads = []
-    for small in (_owl_prox.SMALL, n + 1):
-        monkeypatch.setattr(_owl_prox, "SMALL", small)
+    for small in (_prox_owl.SMALL, n + 1):
+        monkeypatch.setattr(_prox_owl, "SMALL", small)
         x = v.clone().requires_grad_()
         (prox_owl(x, w) * slope).sum().backward()
         grads.append(x.grad)
@@ -439,5 +453,5 @@ def test_derivative_where_most_is_left_out_of_the_sort(monkeypatch):
 
 
 def test_best_rank_by_hand():
-    assert _owl_prox._best_rank(np.array([1.0, 1.0, 5.0]), np.array([3.0, 2.0, 2.0])) == 1
-    assert _owl_prox._best_rank(np.array([1.0, 4.0, 5.0]), np.array([3.0, 2.0, 2.0])) == 2
+    assert _prox_owl._best_rank(np.array([1.0, 1.0, 5.0]), np.array([3.0, 2.0, 2.0])) == 1
+    assert _prox_owl._best_rank(np.array([1.0, 4.0, 5.0]), np.array([3.0, 2.0, 2.0])) == 2

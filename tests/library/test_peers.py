@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from tyinglib import OWLRegressor
-from tyinglib.owl import owl_norm, prox_growl, prox_owl
-from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
+from tyinglib.penalties import oscar_weights, owl_norm, pld_weights, prox_growl, prox_owl, slope_bh_weights
 
 F64 = torch.float64
 WEIGHTS = [oscar_weights(40, 0.1, 0.05), pld_weights(40, 0.3, 0.1, 15), slope_bh_weights(40, 0.2)]

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL
-from tyinglib.weight_sequences import oscar_weights, pld_weights, slope_bh_weights
+from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, oscar_weights, pld_weights, slope_bh_weights
 
 F64 = torch.float64
 SHAPE = (4, 5)

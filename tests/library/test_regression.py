@@ -15,10 +15,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tyinglib import _owl_solver, oscar_weights, slope_bh_weights
-from tyinglib.datasets import tecator
-from tyinglib.owl import prox_growl, prox_owl
-from tyinglib.regression import GrOWLRegressor, OWLRegressor, RegularizationPath
+from tyinglib import oscar_weights, slope_bh_weights
+from tyinglib.book.datasets import tecator
+from tyinglib.penalties import prox_growl, prox_owl
+from tyinglib.regression import GrOWLRegressor, OWLRegressor, RegularizationPath, _solver
 
 
 @parametrize_with_checks([OWLRegressor(), GrOWLRegressor()])
@@ -265,7 +265,7 @@ def test_the_working_set_grows_until_nothing_outside_pushes():
     x = rng.normal(size=(400, 600))
     y = x @ np.ones(600)
     model = OWLRegressor(0.01, decay=0.1).fit(x, y)
-    assert np.count_nonzero(model.coef_) > 2 * _owl_solver.SMALLEST_SET
+    assert np.count_nonzero(model.coef_) > 2 * _solver.SMALLEST_SET
     assert model.dual_gap_ <= 1e-8 * np.sum((y - y.mean()) ** 2) / len(y) / 2
 
 
@@ -273,7 +273,7 @@ def test_fista_alone_gets_there_too(monkeypatch):
     """Where a Newton step would be too large a system."""
     x, y = correlated(responses=3)
     exact = GrOWLRegressor(0.05).fit(x, y)
-    monkeypatch.setattr(_owl_solver, "LARGEST_SYSTEM", 0)
+    monkeypatch.setattr(_solver, "LARGEST_SYSTEM", 0)
     plain = GrOWLRegressor(0.05).fit(x, y)
     assert plain.n_iter_ > 2 * exact.n_iter_
     assert np.allclose(plain.coef_, exact.coef_, atol=1e-3)

@@ -12,7 +12,8 @@ import torch
 from tied_files import edit, memory_within, rewrite
 from torch import nn
 
-from tyinglib import TieSpec, _tied_file, load_tied, save_tied, storage_bits, tie, tie_specs
+from tyinglib import TieSpec, load_tied, save_tied, storage_bits, tie, tie_specs
+from tyinglib.saving import _tied_file
 
 HEADER = 4096
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from tyinglib import GroupLasso, GrOWL, GrOWLRegressor, OWLRegressor, bootstrap_selection, find_ties, tying_penalty
-from tyinglib.owl import growl_norm, prox_growl, slice_norms
-from tyinglib.penalties import group_soft_threshold
+from tyinglib.penalties import group_soft_threshold, growl_norm, prox_growl, slice_norms
 
 EXPONENTS = {  # 1e-40 (where float32 has 17 digits of 24 left) to 1e38; 1e-301 to 1e307
     torch.float32: (-133, -120, -83, -60, 0, 60, 83, 120, 125),

@@ -10,7 +10,7 @@ from joblib.parallel import ThreadingBackend
 from sklearn.linear_model import Lasso, MultiTaskLasso, SGDRegressor
 from sklearn.pipeline import make_pipeline
 
-from tyinglib.stability import bootstrap_selection, jaccard, selection_stability
+from tyinglib.regression import bootstrap_selection, jaccard, selection_stability
 
 
 def made_selections(m, d=30, seed=0, noise=0.2):

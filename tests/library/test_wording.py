@@ -9,8 +9,23 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from tyinglib import selection
-from tyinglib.owl import growl_norm, owl_dual_norm, owl_norm, prox_growl, prox_owl, slice_norms
-from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, group_soft_threshold, prox_l2, soft_threshold
+from tyinglib.penalties import (
+    L1,
+    L2,
+    OWL,
+    ElasticNet,
+    GroupLasso,
+    GrOWL,
+    group_soft_threshold,
+    growl_norm,
+    owl_dual_norm,
+    owl_norm,
+    prox_growl,
+    prox_l2,
+    prox_owl,
+    slice_norms,
+    soft_threshold,
+)
 from tyinglib.tying import TieSpec, tie, untie
 
 F64 = torch.float64
@@ -168,10 +183,10 @@ def test_lam_max_at_the_edges():
 
 def test_penalties_do_not_check_their_weights_again(monkeypatch):
     """At every step of training: the weights are a checked copy."""
-    from tyinglib import _owl_prox
+    from tyinglib.penalties import _prox_owl
 
     penalties = OWL(torch.ones(4)), GrOWL(torch.ones(2))
-    monkeypatch.setattr(_owl_prox, "check_weights", None)
+    monkeypatch.setattr(_prox_owl, "check_weights", None)
     for penalty in penalties:
         assert torch.equal(penalty.prox(ONES, 0.0), ONES)
 

@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 from torch.nn.parameter import is_lazy
 
-from tyinglib import _tied_file, load_tied
+from tyinglib import load_tied
+from tyinglib.saving import _tied_file
 
 
 def bits(tensor):

@@ -1,11 +1,6 @@
 """What the accessibility checker axe-core finds on a page. It comes from npm, and is used here only."""
 
-import sys
-
-from browsing import ROOT
-
-sys.path.insert(0, str(ROOT / "tools"))
-from npm_files import npm_files
+from tools.npm_files import npm_files
 
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # What stands on a page a thousand times need not be judged a thousand times: formulas beyond the twentieth go, and so

@@ -2,7 +2,8 @@
 
 import torch
 
-from tyinglib import L1, OWL, GroupLasso, interactive, plots
+from tyinglib import L1, OWL, GroupLasso
+from tyinglib.book import interactive, plots
 
 
 def owl(*weights):

@@ -15,7 +15,13 @@ TOC = "format: jb-book\nroot: book/intro\nparts: [{caption: Part, chapters: [{fi
 
 
 def build(folder, baseurl="", **environment):
-    for name in ("_config.yml", "tools", "book/_static", "tyinglib/interactive.css", "tyinglib/interactive.js"):
+    for name in (
+        "_config.yml",
+        "tools",
+        "book/_static",
+        "tyinglib/book/interactive/interactive.css",
+        "tyinglib/book/interactive/interactive.js",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -3,7 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-from chapter_cells import load
+
+from tyinglib.book.cells import load
 
 NEEDED = ["LAMS", "seen_by_b", "deal", "fit_pairs", "right", "sweep", "compare", "gains", "headlines", "verdicts"]
 

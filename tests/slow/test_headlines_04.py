@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from chapter_cells import load
+
+from tyinglib.book.cells import load
 
 pytestmark = pytest.mark.slow
 SEEDS = range(100, 110)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from chapter_cells import load
+
+from tyinglib.book.cells import load
 
 pytestmark = pytest.mark.slow
 SEEDS = range(100, 105)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from chapter_cells import load
 
-from tyinglib.stability import bootstrap_selection, selection_stability
+from tyinglib.book.cells import load
+from tyinglib.regression import bootstrap_selection, selection_stability
 
 pytestmark = pytest.mark.slow
 NAMES = ["X", "path", "cv_lasso", "rmse", "KINDS", "after", "shares", "fresh", "choices", "stabilities"]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from chapter_cells import load
 
 from tyinglib import selection_stability
+from tyinglib.book.cells import load
 
 pytestmark = pytest.mark.slow
 

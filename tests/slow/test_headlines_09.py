@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from chapter_cells import load
 from torch import nn
 
-from tyinglib.datasets import mnist1d
+from tyinglib.book.cells import load
+from tyinglib.book.datasets import mnist1d
 
 pytestmark = pytest.mark.slow
 SEEDS = range(200, 203)

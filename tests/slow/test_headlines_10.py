@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from chapter_cells import BOOK, load
 
-from tyinglib import notebook
-from tyinglib.datasets import mnist1d
+from tyinglib.book.cells import BOOK, load
+from tyinglib.book.chapter import accuracy as measured_accuracy
+from tyinglib.book.datasets import mnist1d
 
 pytestmark = pytest.mark.slow
 SEEDS = range(100, 105)
@@ -41,12 +41,12 @@ def test_the_tie_needs_fewer_streams_and_reads_ten_times_the_length(chapter):
     stream, length = chapter["stream"], chapter["LENGTH"]
     fresh = stream(1000, length, seed=3)
     at_50 = {
-        kind: mean([notebook.accuracy(chapter["letters"](kind, 50, seed), fresh) for seed in SEEDS])
+        kind: mean([measured_accuracy(chapter["letters"](kind, 50, seed), fresh) for seed in SEEDS])
         for kind in ("tied", "untied")
     }
     assert at_50["tied"] > at_50["untied"] + 5
     long = stream(1000, 10 * length, seed=4)
-    assert mean([notebook.accuracy(chapter["letters"]("tied", 200, seed), long) for seed in SEEDS]) > 95
+    assert mean([measured_accuracy(chapter["letters"]("tied", 200, seed), long) for seed in SEEDS]) > 95
 
 
 def test_digits_by_rows_the_tie_costs_at_equal_width_and_not_at_equal_number_of_weights(chapter):

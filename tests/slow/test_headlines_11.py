@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from chapter_cells import load
 
-from tyinglib import notebook
-from tyinglib.datasets import Split
+from tyinglib.book.cells import load
+from tyinglib.book.chapter import accuracy as measured_accuracy
+from tyinglib.book.datasets import Split
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_tied_turns_read_turned_digits_and_cost_a_little_upright():
     def accuracy(is_tied, turn_images):
         models = [chapter["train_turns"](is_tied, turn_images, seed) for seed in range(100, 105)]
         images = [Split(turn(test.x, turns), test.y) for turns in range(4)]
-        return torch.tensor([[notebook.accuracy(model, each) for each in images] for model in models]).mean(0)
+        return torch.tensor([[measured_accuracy(model, each) for each in images] for model in models]).mean(0)
 
     plain, trained, tied = accuracy(0, 0), accuracy(0, 1), accuracy(1, 0)
     print(plain.tolist(), trained.tolist(), tied.tolist())

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from tyinglib.notebook import STATEMENTS, Ledger
+from tyinglib.book.ledger import STATEMENTS, Ledger
 
 ROOT = Path(__file__).parents[2]
 CONF = """

@@ -1,15 +1,10 @@
 """The two stages on several layers, on a made-up set in seconds: what an entry holds, and how a strength is chosen."""
 
-import sys
-from pathlib import Path
-
+import growl_deeper
 import pytest
 import torch
 
-from tyinglib.datasets import Split, Splits
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-import growl_deeper
+from tyinglib.book.datasets import Split, Splits
 
 NETWORKS = tuple(growl_deeper.NETWORKS)
 PLAN = growl_deeper.Plan(

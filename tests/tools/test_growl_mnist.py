@@ -1,17 +1,13 @@
 """The two stages on a made-up set in seconds: every method, what the entries hold, and going on after a break."""
 
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import growl_mnist
 import pytest
 import torch
 
-from tyinglib.datasets import Split, Splits
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-import growl_mnist
+from tyinglib.book.datasets import Split, Splits
 
 PLAN = growl_mnist.Plan(
     hidden=12,

@@ -1,12 +1,7 @@
 """The PDF's page numbers: printed until they stand still, or an error that says where they don't."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 import make_pdf
+import pytest
 
 
 @pytest.mark.parametrize(

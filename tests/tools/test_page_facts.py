@@ -2,12 +2,8 @@
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "sphinx_ext"))
 from light_pages import purged
 from page_facts import dates_of
 

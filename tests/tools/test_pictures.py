@@ -1,16 +1,14 @@
 """The drawn pictures are whole, say what is in them, and keep their words inside their boxes."""
 
-import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
+import pictures
 import pytest
+import stored
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "sphinx_ext"))
-import pictures  # noqa: E402
-import stored  # noqa: E402
 
 
 def eleven():

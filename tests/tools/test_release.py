@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import textwrap
 import tomllib
 import zipfile
 from pathlib import Path
@@ -55,12 +56,12 @@ def imported(tree):
 
 
 def test_what_the_wheel_needs_is_what_is_imported():
-    """Each top-level import of a room that is not for the book is a dependency in pyproject.toml."""
+    """Each top-level import of the library is a dependency in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needs = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in project["dependencies"]}
     needs = {"sklearn" if name == "scikit_learn" else name for name in needs}
     for path in (ROOT / "tyinglib").rglob("*.py"):
-        if path.stem in ("plots", "notebook", "interactive", "_stills", "_balls"):
+        if "book" in path.relative_to(ROOT).parts:
             continue
         for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
             known = name in sys.stdlib_module_names or name in needs or name in ("tyinglib", "__future__")
@@ -74,14 +75,31 @@ def test_addresses_agree():
     assert urls.get("Repository", "") == address, "pyproject.toml and _config.yml name the repository differently"
 
 
-def test_the_wheel_has_the_conditions_of_its_data(tmp_path):
+def test_the_wheel_is_the_library_alone(tmp_path):
+    """Every file of it loads where nothing of the book's is installed, in less than 300 kB."""
     wheel = pytest.importorskip("hatchling.builders.wheel", reason="it comes with the requirements: make install")
     (built,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    assert Path(built).stat().st_size < 300_000
     with zipfile.ZipFile(built) as archive:
-        folder = f"tyinglib-{tyinglib.__version__}.dist-info/licenses"
-        tecator = archive.read(f"{folder}/tyinglib/datasets/data/tecator/ORIGIN.txt").decode()
-        assert f"{folder}/LICENSE" in archive.namelist()
-    assert "as long as this permission note is attached" in re.sub(r"\s+", " ", tecator)
+        names = archive.namelist()
+        archive.extractall(tmp_path / "there")
+    assert f"tyinglib-{tyinglib.__version__}.dist-info/licenses/LICENSE" in names
+    assert not [name for name in names if name.startswith("tyinglib/book/")]
+    modules = [name[:-3].replace("/", ".").removesuffix(".__init__") for name in names if name.endswith(".py")]
+    assert {"tyinglib", "tyinglib.penalties", "tyinglib.regression", "tyinglib.nn"} <= set(modules)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    absent = [re.match(r"\w+", need)[0] for needs in extras.values() for need in needs]
+    absent = ["PIL" if name == "pillow" else name for name in absent if name != "filelock"]  # torch brings filelock
+    assert "matplotlib" in absent
+    assert "dask" in absent
+    code = f"""
+        import importlib, sys
+        sys.path.insert(0, {str(tmp_path / "there")!r})
+        sys.modules.update(dict.fromkeys({absent}))  # None: importing it fails
+        for name in {modules}:
+            assert importlib.import_module(name).__file__.startswith({str(tmp_path)!r}), name
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=tmp_path)
 
 
 def test_the_source_archive_can_load_its_own_tests(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tyinglib.datasets import Split, Splits
+from tyinglib.book.datasets import Split, Splits
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

@@ -5,12 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_slides
 import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-import make_slides  # noqa: E402
 
 CHAPTERS = sorted((ROOT / "book").glob("[0-9][0-9]-*.ipynb"))
 

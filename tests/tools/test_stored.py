@@ -3,16 +3,14 @@
 import html
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
+import stored
 
-from tyinglib.notebook import STATEMENTS, VERDICTS, Ledger
+from tyinglib.book.ledger import STATEMENTS, VERDICTS, Ledger
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "sphinx_ext"))
-import stored  # noqa: E402
 
 CHAPTERS = sorted((ROOT / "book").glob("[0-9][0-9]-*.ipynb"))
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 from sphinx.errors import ExtensionError
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "sphinx_ext"))
 from typesetter import start_server_process
 
 BEGIN = "import os, socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); "

@@ -35,7 +35,7 @@ def test_it_holds_what_is_needed_and_no_more(archive):
     notebooks = {path.relative_to(ROOT).as_posix() for path in (ROOT / "book").glob("*.ipynb")}
     assert notebooks
     needed = {"README.md", "requirements.txt", "pyproject.toml", "LICENSE", "Makefile", "tyinglib/__init__.py"}
-    data = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tyinglib/datasets/data").rglob("*.*")}
+    data = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tyinglib/book/datasets/data").rglob("*.*")}
     assert notebooks | needed | data <= names
     hidden = [name for name in names if "/." in f"/{name}" or "__pycache__" in name or name.startswith("_build")]
     assert hidden == []

@@ -13,7 +13,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-LIBRARY = Path(__file__).resolve().parents[2] / "tyinglib"
+FIGURES = Path(__file__).resolve().parents[2] / "tyinglib/book/interactive"
 COPY = re.compile(r'<(style|script) class="interactive-code">.*?</\1>\n?', re.S)
 
 
@@ -33,7 +33,7 @@ def load_once(app: Sphinx, pagename: str, templatename: str, context: dict[str, 
 
 
 def add_files(app: Sphinx, config: Any) -> None:
-    config.html_static_path += [str(LIBRARY / "interactive.css"), str(LIBRARY / "interactive.js")]
+    config.html_static_path += [str(FIGURES / "interactive.css"), str(FIGURES / "interactive.js")]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -15,6 +15,7 @@ So no other page holds a number of its own, and none can disagree with a chapter
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -26,8 +27,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
-from tyinglib import notebook
-from tyinglib.notebook import STATEMENTS, VERDICTS, Ledger
+from tyinglib.book.ledger import STATEMENTS, VERDICTS, Ledger
 
 logger = logging.getLogger(__name__)
 assert stored.LEDGER == Ledger.MIME
@@ -53,7 +53,7 @@ class LedgerDirective(FromChapters):
 
     def run(self) -> list[nodes.Node]:
         book, page = self.book, self.env.docname
-        self.env.note_dependency(str(notebook.__file__))
+        self.env.note_dependency(inspect.getfile(Ledger))
         chapters = stored.chapters_of(book)
         statements = []
         for number, text in STATEMENTS.items():

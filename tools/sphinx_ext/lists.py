@@ -32,7 +32,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
-from tyinglib.notebook import STATEMENTS
+from tyinglib.book.ledger import STATEMENTS
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from sphinx.errors import ExtensionError
 from sphinxcontrib import katex
 from typesetter import setup_typesetter
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from npm_files import KATEX, npm_files
+from tools.npm_files import KATEX, npm_files
 
 # name, version, hash, files
 STYLE = (*KATEX, r"package/dist/(katex\.min\.css|fonts/[\w-]+\.woff2)")

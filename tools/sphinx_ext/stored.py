@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-LEDGER = "application/vnd.tyinglib.ledger+json"  # tyinglib.notebook.Ledger.MIME, without importing torch
+LEDGER = "application/vnd.tyinglib.ledger+json"  # tyinglib.book.ledger.Ledger.MIME, without importing torch
 
 
 @dataclass(frozen=True)

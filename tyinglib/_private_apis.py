@@ -1,0 +1,23 @@
+"""What torch and scikit-learn keep private and nothing public replaces: used through this file alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from torch import nn
+
+__all__ = ["check_sample_weight", "hooks", "under_functorch"]
+
+
+def under_functorch() -> bool:
+    """Whether a transform of torch.func runs: then no value can be looked at."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def hooks(module: nn.Module) -> Iterator[Any]:
+    """The hooks that see a module's calls, forward and backward."""
+    for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"):
+        yield from getattr(module, kind).values()

@@ -1,0 +1,6 @@
+"""On disk as in memory: a tie is stored as its codebook and its labels, a shared Parameter once."""
+
+from tyinglib.saving.load import load_tied
+from tyinglib.saving.save import save_tied
+
+__all__ = ["load_tied", "save_tied"]
