@@ -40,8 +40,10 @@ def load(chapter: int, names: list[str]) -> dict[str, Any]:
     Chapter: none; for the tests of other seeds and the long runs.
     """
     (path,) = BOOK.glob(f"{chapter:02d}-*.ipynb")
-    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    wanted, namespace = set(names), {}
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    wanted = set(names)
+    namespace: dict[str, Any] = {}
     for source in code:
         defined = _defined(source)
         if "chapter.setup(" in source or wanted & defined:
