@@ -27,7 +27,18 @@ from resumable import measure
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tyinglib import GroupLasso, GrOWL, Penalty, ProxSGD, compact, find_ties, mean_gradients, pld_weights, tie
+from tyinglib import (
+    AffinityPropagation,
+    GroupLasso,
+    GrOWL,
+    Penalty,
+    ProxSGD,
+    compact,
+    find_ties,
+    mean_gradients,
+    pld_weights,
+    tie,
+)
 from tyinglib.book.chapter import accuracy
 from tyinglib.book.datasets import Split, Splits, fashion_mnist, mnist
 
@@ -122,7 +133,7 @@ def two_stages(
     entry: dict[str, Any] = {"learned": accuracy(model, held), "layers": []}
     whole = sum(p.numel() for p in model.parameters())
     for layer in layers:
-        spec = find_ties(layer.weight, dim=1, preference=plan.preference)
+        spec = find_ties(layer.weight, dim=1, by=AffinityPropagation(preference=plan.preference))
         entry["layers"].append(
             {"rows": len(spec.labels), "alive": int((spec.labels >= 0).sum()), "groups": spec.n_groups}
         )

@@ -43,8 +43,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from tyinglib import (
+    AffinityPropagation,
     GroupLasso,
     GrOWL,
+    KMeans,
     Penalty,
     ProxSGD,
     TieSpec,
@@ -256,10 +258,10 @@ def ties_for(job: Job, model: nn.Sequential, data: Data, plan: Plan) -> TieSpec:
     """Which rows of layer 1 share a value."""
     weight = model[0].weight.detach()
     if job.ties == "affinity":
-        return find_ties(weight, dim=1, preference=plan.preference)
+        return find_ties(weight, dim=1, by=AffinityPropagation(preference=plan.preference))
     variance = data.x.var(0)
     if job.ties == "kmeans":
-        return find_ties(weight, dim=1, method="kmeans", n_groups=job.groups, slice_weight=variance)
+        return find_ties(weight, dim=1, by=KMeans(job.groups, slice_weight=variance))
     if job.ties == "learned":
         return learned_ties(job, model, data, plan)
     if job.ties == "random":

@@ -8,7 +8,7 @@ import torch
 from timing import medians, side_by_side
 from torch import nn
 
-from tyinglib import GrOWL, ProxSGD, TieSpec, compact, find_ties, pld_weights, tie
+from tyinglib import AffinityPropagation, GrOWL, Leaders, ProxSGD, TieSpec, compact, find_ties, pld_weights, tie
 
 
 def network() -> nn.Sequential:
@@ -74,16 +74,16 @@ def finding() -> dict[str, float]:
     copies = torch.randn(100, 300)[torch.randint(100, (784,))] + 0.2 * torch.randn(784, 300)
     large = torch.randn(2000, 300)[torch.randint(2000, (50_000,))] + 0.1 * torch.randn(50_000, 300)
     settings = {
-        "affinity, 784 rows": (copies, "affinity"),
-        "affinity, 784 rows, no two alike": (torch.randn(784, 300), "affinity"),
-        "threshold, 50,000 rows": (large, "threshold"),
-        "threshold, 50,000 rows, no two alike": (torch.randn(50_000, 300), "threshold"),
+        "affinity, 784 rows": (copies, AffinityPropagation()),
+        "affinity, 784 rows, no two alike": (torch.randn(784, 300), AffinityPropagation()),
+        "threshold, 50,000 rows": (large, Leaders()),
+        "threshold, 50,000 rows, no two alike": (torch.randn(50_000, 300), Leaders()),
     }
     find_ties(copies[:10], dim=0)  # the first call loads scikit-learn's clustering
     seconds = {}
-    for name, (rows, method) in settings.items():
+    for name, (rows, by) in settings.items():
         start = time.perf_counter()
-        find_ties(rows, dim=0, method=method)
+        find_ties(rows, dim=0, by=by)
         seconds[name] = time.perf_counter() - start
     return seconds
 

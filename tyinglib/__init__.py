@@ -15,7 +15,7 @@ underscore is for the library alone; `tyinglib.book` is for the chapters, and is
 from tyinglib.compacting import compact
 from tyinglib.counting import ParameterCount, count_parameters, storage_bits
 from tyinglib.diagnosis import Finding, check_sharing
-from tyinglib.finding import find_ties
+from tyinglib.finding import AffinityPropagation, KMeans, Leaders, find_ties
 from tyinglib.optim import ProxSGD
 from tyinglib.penalties import (
     L1,
@@ -31,18 +31,21 @@ from tyinglib.penalties import (
 )
 from tyinglib.regression import GrOWLRegressor, OWLRegressor, bootstrap_selection, selection_stability
 from tyinglib.saving import load_tied, save_tied
-from tyinglib.sharing import prox_tying, share, shared_parameters, tying_penalty, unshare
+from tyinglib.sharing import prox_tying, share, shared_parameters, tying_group, tying_penalty, unshare
 from tyinglib.tying import TieSpec, mean_gradients, tie, tie_specs, untie
 
 __all__ = [
     "L1",
     "L2",
     "OWL",
+    "AffinityPropagation",
     "ElasticNet",
     "Finding",
     "GrOWL",
     "GrOWLRegressor",
     "GroupLasso",
+    "KMeans",
+    "Leaders",
     "OWLRegressor",
     "ParameterCount",
     "Penalty",
@@ -66,6 +69,7 @@ __all__ = [
     "storage_bits",
     "tie",
     "tie_specs",
+    "tying_group",
     "tying_penalty",
     "unshare",
     "untie",

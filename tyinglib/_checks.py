@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tyinglib import _sharded
+from tyinglib._private_apis import is_mapped
 
 Array = npt.NDArray[Any]
 
@@ -32,29 +33,28 @@ def check_step_size(step_size: float) -> float:
     return float(step_size)
 
 
-def check_weights(weights: Tensor, n: int) -> Array:
-    """OWL weights as a float64 array; ValueError if they are not n falling, finite numbers >= 0."""
-    if not isinstance(weights, Tensor) or weights.dtype in (torch.bool, torch.complex64, torch.complex128):
+def check_weights(w: Tensor, n: int) -> Array:
+    """OWL's w as a float64 array; ValueError if it is not n falling, finite numbers >= 0."""
+    if not isinstance(w, Tensor) or w.dtype in (torch.bool, torch.complex64, torch.complex128):
+        raise ValueError(f"w must be a tensor of numbers, got {getattr(w, 'dtype', type(w).__name__)}")
+    if is_mapped(w):
+        raise ValueError("w is mapped over by torch.func.vmap; map over the weight alone: all problems share one w")
+    if w.ndim != 1 or len(w) != n:
         raise ValueError(
-            f"weights must be a tensor of numbers, got {getattr(weights, 'dtype', type(weights).__name__)}"
+            f"w must have one number for each of {n} entries (GrOWL: slices), shape ({n},), got shape {tuple(w.shape)}"
         )
-    if weights.ndim != 1 or len(weights) != n:
-        raise ValueError(
-            f"weights must have one number for each of {n} entries (GrOWL: slices), shape ({n},), got shape "
-            f"{tuple(weights.shape)}"
-        )
-    plain = weights.detach() if weights.requires_grad else weights  # detach() would wrap it under torch.func
+    plain = w.detach() if w.requires_grad else w  # detach() would wrap it under torch.func
     array = (plain if plain.device.type == "cpu" else plain.cpu()).numpy().astype(np.float64, copy=False)
     if n == 0 or (array[0] < math.inf and array[-1] >= 0 and (array[1:] <= array[:-1]).all()):  # False for NaN
         return array
     if not np.isfinite(array).all():
-        raise ValueError("weights must be finite, got NaN or infinite values")
+        raise ValueError("w must be finite, got NaN or infinite values")
     if array[-1] < 0:
-        raise ValueError(f"weights must not be negative, got {array[-1]:g} at the end")
+        raise ValueError(f"w must not be negative, got {array[-1]:g} at the end")
     first = int(np.flatnonzero(array[1:] > array[:-1])[0])
     raise ValueError(
-        f"weights must fall, but weights[{first}] = {array[first]:g} < weights[{first + 1}] = "
-        f"{array[first + 1]:g}; sort them with weights.sort(descending=True).values"
+        f"w must fall, but w[{first}] = {array[first]:g} < w[{first + 1}] = {array[first + 1]:g}; sort it with "
+        "w.sort(descending=True).values"
     )
 
 
@@ -66,6 +66,13 @@ def check_dim(dim: int, weight: Tensor) -> int:
             f"{tuple(weight.shape)}, got {dim!r}"
         )
     return dim % weight.ndim
+
+
+def check_integer(name: str, n: int, other: str = "") -> int:
+    """A whole number; ValueError by name if not."""
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise ValueError(f"{name} must be an integer{other and ' ' + other}, got {n!r}")
+    return n
 
 
 def check_count(name: str, n: int) -> None:

@@ -9,12 +9,17 @@ import torch
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from torch import nn
 
-__all__ = ["check_sample_weight", "hooks", "under_functorch"]
+__all__ = ["check_sample_weight", "hooks", "is_mapped", "under_functorch"]
 
 
 def under_functorch() -> bool:
     """Whether a transform of torch.func runs: then no value can be looked at."""
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def is_mapped(tensor: torch.Tensor) -> bool:
+    """Whether torch.func.vmap runs over a dimension of it: it has no one value."""
+    return torch._C._functorch.is_batchedtensor(tensor)
 
 
 def hooks(module: nn.Module) -> Iterator[Any]:

@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from tyinglib import _sharded
-from tyinglib.penalties.protocol import Penalty
+from tyinglib.penalties import Penalty, difference_value, prox_difference
 
 
 class ProxSGD(Optimizer):
@@ -38,8 +38,10 @@ class ProxSGD(Optimizer):
         ``model.parameters()`` and a `penalty`, biases and norms' scales are penalised too. To penalise weights alone,
         name them::
 
-            [{"params": [layer.weight], "penalty": GrOWL(weights, dim=1)}, {"params": [layer.bias], "penalty": None}]
+            [{"params": [layer.weight], "penalty": GrOWL(w, dim=1)}, {"params": [layer.bias], "penalty": None}]
 
+        In a group with ``"pairs": True`` the penalty is on the difference of the first parameter and the second, of
+        the third and the fourth, and so on: `sharing.tying_group` makes one of two models.
     lr
         The learning rate, >= 0. Schedulers may change it.
     momentum
@@ -49,7 +51,8 @@ class ProxSGD(Optimizer):
     weight_decay
         Adds weight_decay * x to the gradient: a squared norm is smooth, and needs no prox.
     penalty
-        For groups that do not name their own. Anything with ``value`` and ``prox`` (`penalties.Penalty`).
+        For groups that do not name their own: one of `tyinglib.penalties`, or whatever has their methods
+        (`penalties.Penalty`).
     prox_every
         k: the prox of every k-th step, with k steps owed at once. k times cheaper, and zeros survive the noise of
         the gradients in between; but weights drift for k steps, so k * lr / (1 - mu) must stay small. After the
@@ -58,8 +61,8 @@ class ProxSGD(Optimizer):
     Raises
     ------
     ValueError
-        If a number is out of its range, a penalty has no ``value`` and ``prox`` or does not fit its parameters,
-        or (in `step`) a gradient is sparse or a weight has become NaN or infinite.
+        If a number is out of its range, a penalty lacks a method or does not fit its parameters, or (in `step`) a
+        gradient is sparse or a weight has become NaN or infinite.
 
     Notes
     -----
@@ -67,8 +70,9 @@ class ProxSGD(Optimizer):
     optimizer after sharding. There GrOWL and the group lasso exchange the n norms of the slices, not the weight; OWL,
     which sorts all entries, gathers it.
 
-    Without a penalty it takes the steps of `torch.optim.SGD`. The state_dict holds numbers and buffers and loads
-    with ``weights_only=True``; penalties belong to the program, as the model's class does, and stay as they are.
+    Without a penalty it takes the steps of `torch.optim.SGD`, and each loads the other's state_dict. That holds
+    numbers and buffers, no penalty, and loads with ``weights_only=True``: a penalty belongs to the program, as the
+    model's class does, and stays in its group (``optimizer.param_groups[0]["penalty"]``), whatever is loaded.
 
     Examples
     --------
@@ -102,10 +106,10 @@ class ProxSGD(Optimizer):
             "momentum": momentum,
             "nesterov": nesterov,
             "weight_decay": weight_decay,
+            "penalty": penalty,
             "prox_every": prox_every,
+            "pairs": False,
         }
-        self._default_penalty = penalty
-        self._penalties: list[Penalty | None] = []  # one a group; not in the groups: see Notes
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -114,24 +118,59 @@ class ProxSGD(Optimizer):
         Parameters
         ----------
         param_group
-            ``"params"``, and what the group has for itself; ``"penalty"`` may be among it.
+            ``"params"``, and what the group has for itself; ``"penalty"`` and ``"pairs"`` may be among it.
 
         Raises
         ------
         ValueError
             If a number is out of its range, or the penalty does not fit. The optimizer is left as it was.
         """
-        group = dict(param_group)
-        penalty = group.pop("penalty", self._default_penalty)
-        _check_numbers({**self.defaults, **group})
+        _check_numbers({**self.defaults, **param_group})
         before = len(self.param_groups)
-        super().add_param_group(group)
+        super().add_param_group(dict(param_group))
         try:
-            _check_fit(penalty, self.param_groups[-1]["params"], before)
+            _check_fit(self.param_groups[-1], before)
         except ValueError:
             del self.param_groups[before:]
             raise
-        self._penalties.append(penalty)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbers and buffers, as any optimizer's; without penalties, and with what `torch.optim.SGD` asks for.
+
+        Returns
+        -------
+        dict[str, Any]
+            For `load_state_dict`, here or of `torch.optim.SGD`.
+        """
+        state: dict[str, Any] = super().state_dict()
+        for group in state["param_groups"]:
+            del group["penalty"]
+            group.update(SGD_ALONE)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a run: a state of this optimizer, or of `torch.optim.SGD`. Penalties stay as they are.
+
+        Parameters
+        ----------
+        state_dict
+            What `state_dict` returned. SGD's does not say how much of a gradient its buffers hold; they are taken to be
+            full, as after a long run.
+
+        Raises
+        ------
+        ValueError
+            If it is another optimizer's, asks for dampening or for maximising, or is of other parameters. The optimizer
+            is left as it was.
+        """
+        _check_state(state_dict["param_groups"])
+        kept = [{name: group[name] for name in OWN} for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, own in zip(self.param_groups, kept, strict=True):
+            for name in SGD_ALONE:
+                group.pop(name, None)
+            group.update({"penalty": own["penalty"], "pairs": own["pairs"]})
+            group.setdefault("prox_every", own["prox_every"])
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -161,16 +200,15 @@ class ProxSGD(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for number, (group, penalty) in enumerate(zip(self.param_groups, self._penalties, strict=True)):
-            for index, parameter in enumerate(group["params"]):
-                if parameter.grad is None:
-                    continue
+        for number, group in enumerate(self.param_groups):
+            stepped = [x for x in group["params"] if x.grad is not None]
+            for parameter in stepped:
                 if parameter.grad.is_sparse:
                     raise ValueError("ProxSGD needs dense gradients; build the embedding with sparse=False")
-                state = self.state[parameter]
-                _descend(parameter, parameter.grad, state, group, counting=penalty is not None)
-                if penalty is not None and state["steps"] % group["prox_every"] == 0:
-                    _prox(parameter, penalty, state, f"parameter {index} of group {number}")
+                _descend(parameter, parameter.grad, self.state[parameter], group)
+            if group["penalty"] is not None:
+                due = {x for x in stepped if self.state[x]["steps"] % group["prox_every"] == 0}
+                self._prox(group, number, due)
         return loss
 
     @torch.no_grad()
@@ -182,10 +220,9 @@ class ProxSGD(Optimizer):
         ValueError
             If a weight under a penalty has become NaN or infinite.
         """
-        for number, (group, penalty) in enumerate(zip(self.param_groups, self._penalties, strict=True)):
-            for index, parameter in enumerate(group["params"]):
-                if penalty is not None and parameter in self.state:
-                    _prox(parameter, penalty, self.state[parameter], f"parameter {index} of group {number}")
+        for number, group in enumerate(self.param_groups):
+            if group["penalty"] is not None:
+                self._prox(group, number, {x for x in group["params"] if x in self.state})
 
     @torch.no_grad()
     def penalty_value(self) -> float:
@@ -196,57 +233,79 @@ class ProxSGD(Optimizer):
         float
             0 without a penalty.
         """
-        groups = zip(self.param_groups, self._penalties, strict=True)
-        return sum(float(penalty.value(x)) for group, penalty in groups if penalty is not None for x in group["params"])
+        groups = [group for group in self.param_groups if group["penalty"] is not None]
+        return sum(_value(group["penalty"], part) for group in groups for part in _parts(group))
 
-    @property
-    def penalties(self) -> tuple[Penalty | None, ...]:
-        """The penalty of each parameter group."""
-        return tuple(self._penalties)
+    def _prox(self, group: dict[str, Any], number: int, due: set[Tensor]) -> None:
+        """The proximal step of what is owed on the parts of a group that hold a parameter in `due`."""
+        for part in _parts(group):
+            owed = [self.state[x].get("owed", 0.0) if x in self.state else 0.0 for x in part]
+            if not due.intersection(part) or not any(owed):
+                continue  # nothing owed: after a step with lr = 0
+            try:
+                new = _prox(group["penalty"], [x.detach() for x in part], owed)
+            except ValueError as error:
+                self._name_divergence(group, number, part, error)
+                raise
+            for x, value in zip(part, new, strict=True):
+                x.copy_(value)
+                if x in self.state:
+                    self.state[x]["owed"] = 0.0
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What deepcopy and pickle keep: torch's own, and the penalties."""
-        kept: dict[str, Any] = super().__getstate__()
-        return {**kept, "_penalties": self._penalties, "_default_penalty": self._default_penalty}
+    def _name_divergence(self, group: dict[str, Any], number: int, part: tuple[Tensor, ...], error: ValueError) -> None:
+        for x in part:
+            if not _sharded.all_finite(x):
+                index = next(i for i, other in enumerate(group["params"]) if other is x)
+                raise ValueError(
+                    f"parameter {index} of group {number} (shape {tuple(x.shape)}) holds NaN or infinite values after "
+                    "the gradient step; training diverged: lower lr, or look for NaN in the loss"
+                ) from error
 
 
-def _descend(parameter: Tensor, grad: Tensor, state: Any, group: dict[str, Any], *, counting: bool) -> None:
-    """The step of torch.optim.SGD; `counting` adds the weight of its gradients to what the penalty is owed."""
+OWN = ("penalty", "pairs", "prox_every")  # what a group has that torch.optim.SGD's has not
+SGD_ALONE = {"dampening": 0, "maximize": False, "foreach": None, "differentiable": False, "fused": None}
+
+
+def _parts(group: dict[str, Any]) -> list[tuple[Tensor, ...]]:
+    """What the penalty is applied to: each parameter by itself, or each pair."""
+    params = group["params"]
+    return list(zip(params[::2], params[1::2], strict=True)) if group["pairs"] else [(x,) for x in params]
+
+
+def _value(penalty: Penalty, part: Iterable[Tensor]) -> float:
+    x, *others = (weight.detach() for weight in part)
+    return float(difference_value(x, others[0], penalty) if others else penalty.value(x))
+
+
+def _prox(penalty: Penalty, part: list[Tensor], owed: list[float]) -> tuple[Tensor, ...]:
+    if len(part) == 2:
+        return prox_difference(part[0], part[1], penalty, owed[0], owed[1])
+    return (penalty.prox(part[0], owed[0]),)
+
+
+def _descend(parameter: Tensor, grad: Tensor, state: Any, group: dict[str, Any]) -> None:
+    """The step of torch.optim.SGD; the weight of its gradients is added to what the penalty is owed."""
     lr, momentum = float(group["lr"]), group["momentum"]
     if group["weight_decay"]:
         grad = grad.add(parameter, alpha=group["weight_decay"])
     weight = 1.0
     if momentum:
-        if "momentum_buffer" not in state:
+        if state.get("momentum_buffer") is None:
             state["momentum_buffer"] = grad.clone()
             state["buffer_weight"] = 1.0
         else:
             state["momentum_buffer"].mul_(momentum).add_(grad)
-            state["buffer_weight"] = momentum * state["buffer_weight"] + 1.0
+            full = 1 / (1 - momentum)  # of a buffer that torch.optim.SGD has filled
+            state["buffer_weight"] = momentum * state.get("buffer_weight", full) + 1.0
         if group["nesterov"]:
             grad = grad.add(state["momentum_buffer"], alpha=momentum)
             weight = 1.0 + momentum * state["buffer_weight"]
         else:
             grad, weight = state["momentum_buffer"], state["buffer_weight"]
     parameter.add_(grad, alpha=-lr)
-    if counting:
+    if group["penalty"] is not None:
         state["steps"] = state.get("steps", 0) + 1
         state["owed"] = state.get("owed", 0.0) + lr * weight
-
-
-def _prox(parameter: Tensor, penalty: Penalty, state: Any, name: str) -> None:
-    if not state.get("owed"):
-        return  # nothing owed: after a step with lr = 0
-    try:
-        parameter.copy_(penalty.prox(parameter.detach(), state["owed"]))
-    except ValueError as error:
-        if _sharded.all_finite(parameter):
-            raise
-        raise ValueError(
-            f"{name} (shape {tuple(parameter.shape)}) holds NaN or infinite values after the gradient step; "
-            "training diverged: lower lr, or look for NaN in the loss"
-        ) from error
-    state["owed"] = 0.0
 
 
 def _check_numbers(values: dict[str, Any]) -> None:
@@ -261,19 +320,42 @@ def _check_numbers(values: dict[str, Any]) -> None:
         raise ValueError(f"prox_every must be a whole number of steps >= 1, got {k!r}")
 
 
-def _check_fit(penalty: Any, parameters: list[nn.Parameter], group: int) -> None:
+def _check_fit(group: dict[str, Any], number: int) -> None:
+    penalty, params = group["penalty"], group["params"]
+    if group["pairs"] and (len(params) % 2 or penalty is None):
+        raise ValueError(
+            f"group {number} has pairs=True: it needs a penalty and an even number of parameters, "
+            f"x_1, y_1, x_2, y_2, ... (sharing.tying_group makes one), got {penalty!r} and {len(params)} parameters"
+        )
     if penalty is None:
         return
     if not isinstance(penalty, Penalty) or isinstance(penalty, type):
         raise ValueError(
-            f"the penalty of group {group} must be None or have value(weight) and prox(weight, step_size), "
-            f"as those in tyinglib.penalties, got {penalty!r}"
+            f"the penalty of group {number} must be None or have value(weight), prox(weight, step_size) and "
+            f"factor_to_zero(grad), as those in tyinglib.penalties, got {penalty!r}"
         )
-    for index, parameter in enumerate(parameters):
+    for index, part in enumerate(_parts(group)):
+        shapes = [tuple(x.shape) for x in part]
+        if len(set(shapes)) > 1:
+            raise ValueError(f"pair {index} of group {number} has two shapes, {shapes[0]} and {shapes[1]}")
         try:
-            penalty.value(parameter.detach())
+            _value(penalty, part)
         except ValueError as error:
             raise ValueError(
-                f"{penalty!r} does not fit parameter {index} of group {group}, of shape {tuple(parameter.shape)}: "
-                f"{error}. Put parameters without a penalty (biases) into a group with penalty None"
+                f"{penalty!r} does not fit {'pair' if group['pairs'] else 'parameter'} {index} of group {number}, of "
+                f"shape {shapes[0]}: {error}. Put parameters without a penalty (biases) into a group with penalty None"
             ) from error
+
+
+def _check_state(groups: list[dict[str, Any]]) -> None:
+    for number, group in enumerate(groups):
+        if "momentum" not in group:
+            raise ValueError(
+                "the state is neither ProxSGD's nor torch.optim.SGD's: its groups have "
+                f"{', '.join(sorted(set(group) - {'params'}))}, and no momentum"
+            )
+        if group.get("dampening") or group.get("maximize"):
+            raise ValueError(
+                f"group {number} of the state has dampening={group.get('dampening', 0)!r}, "
+                f"maximize={group.get('maximize', False)!r}: ProxSGD takes no such steps"
+            )

@@ -4,9 +4,9 @@ Sharing is a tie between models: theta = S phi with theta = (w_A; w_B) and S = (
 `nn.Parameter`, so its gradient is S^T g, the sum over both, and it is stored once. The soft form is a penalty on the
 difference::
 
-    "l2"     lam/2 ||w_A - w_B||^2               close, never equal
-    "l1"     lam sum |w_A - w_B|                some pairs exactly equal
-    "group"  lam sum_j ||slice_j of w_A - w_B||  whole slices exactly equal (an input neuron or channel)
+    L2(lam)               lam/2 ||w_A - w_B||^2               close, never equal
+    L1(lam)               lam sum |w_A - w_B|                 some pairs exactly equal
+    GroupLasso(lam, dim)  lam sum_j ||slice_j of w_A - w_B||  whole slices exactly equal (an input neuron or channel)
 
 Keep both models in one `nn.ModuleDict` under one optimizer: then ``.to()``, ``copy.deepcopy`` and saving see both.
 """
@@ -14,6 +14,7 @@ Keep both models in one `nn.ModuleDict` under one optimizer: then ``.to()``, ``c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,9 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
 from tyinglib import _sharded
-from tyinglib._checks import check_step_size, check_strength
-from tyinglib.penalties.norms import soft_threshold
-from tyinglib.penalties.slices import group_soft_threshold, slice_norms
+from tyinglib._checks import check_step_size
+from tyinglib.penalties import Penalty, difference_value, prox_difference
 from tyinglib.tying import Tie, TieSpec
-
-NORMS = ("l2", "l1", "group")
 
 
 def share(target: nn.Module, source: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
@@ -154,10 +152,8 @@ def shared_parameters(*modules: nn.Module) -> list[tuple[str, ...]]:
     return [tuple(found) for found in names.values() if len(found) > 1]
 
 
-def tying_penalty(
-    a: nn.Module, b: nn.Module, names: Iterable[str], *, lam: float, norm: str = "l2", dim: int = 1
-) -> Tensor:
-    """lam times a norm of w_A - w_B: what to add to the loss to keep two models close.
+def tying_penalty(a: nn.Module, b: nn.Module, names: Iterable[str], penalty: Penalty) -> Tensor:
+    """The penalty at w_A - w_B: what to add to the loss to keep two models close.
 
     Parameters
     ----------
@@ -165,13 +161,10 @@ def tying_penalty(
         Two models with parameters of these names and shapes. Of a tied layer, the codebooks are compared.
     names
         As for `share`. A pair that has several names in both models counts once.
-    lam
-        A finite number >= 0.
-    norm
-        ``"l2"`` (the square, halved), ``"l1"`` or ``"group"``. The last two have corners: add them to the loss and
-        pairs come close; use `prox_tying` and pairs become equal.
-    dim
-        For ``"group"``: slices along this dimension; a parameter with one dimension is one group.
+    penalty
+        ``L2(lam)``, ``L1(lam)``, ``GroupLasso(lam, dim)``, or any `penalties.Penalty`. All but the first have corners:
+        add them to the loss and pairs come close; let `ProxSGD` (with `tying_group`) or `prox_tying` do it, and pairs
+        become equal. A parameter with one dimension is one group.
 
     Returns
     -------
@@ -181,57 +174,74 @@ def tying_penalty(
     Raises
     ------
     ValueError
-        If a name is missing; if shapes, dtypes, devices or ties differ; if lam is negative, or the norm is unknown.
+        If a name is missing; if shapes, dtypes, devices or ties differ; or if a pair does not fit the penalty.
 
     Examples
     --------
+    >>> from tyinglib.penalties import L1, L2
     >>> a, b = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
     >>> _ = nn.init.constant_(a.weight, 3.0), nn.init.constant_(b.weight, 1.0)
-    >>> tying_penalty(a, b, ["weight"], lam=0.5).item(), tying_penalty(a, b, ["weight"], lam=0.5, norm="l1").item()
+    >>> tying_penalty(a, b, ["weight"], L2(0.5)).item(), tying_penalty(a, b, ["weight"], L1(0.5)).item()
     (2.0, 2.0)
 
     Reference: Lasserre, Bishop and Minka (CVPR 2006) for the square. Chapter: Two models, tied softly.
     """
-    check_strength("lam", lam)
-    _check_norm(norm)
     total = torch.zeros(())
     for _, x, y in _pairs(a, b, names):
-        difference = x - y
-        if norm == "l2":
-            term = difference.square().sum() / 2
-        elif norm == "l1":
-            term = difference.abs().sum()
-        else:
-            term = _group_norms(difference, dim).sum()
-        total = total.to(term) + lam * term
+        term = difference_value(x, y, _checked(penalty))
+        total = total.to(term) + term
     return total
 
 
-@torch.no_grad()
-def prox_tying(
-    a: nn.Module,
-    b: nn.Module,
-    names: Iterable[str],
-    *,
-    lam: float,
-    step_size: float,
-    norm: str = "l1",
-    dim: int = 1,
-) -> int:
-    """The proximal step of `tying_penalty`, in place, after a gradient step of size `step_size` on both models.
-
-    The mean of a pair stays; the difference goes through the prox of 2 * step_size * lam times its norm (two weights
-    move towards each other). Where it becomes zero, both weights become exactly the mean. A frozen weight
-    (``requires_grad=False``) stays, and only the other moves: by step_size * lam, until it is equal.
+def tying_group(a: nn.Module, b: nn.Module, names: Iterable[str], penalty: Penalty) -> dict[str, Any]:
+    """A parameter group for `ProxSGD` in which each weight of `a` is tied softly to that of `b`.
 
     Parameters
     ----------
-    a, b, names, lam
+    a, b, names, penalty
+        As for `tying_penalty`. The optimizer takes the proximal step itself, at its own learning rate and momentum.
+
+    Returns
+    -------
+    dict[str, Any]
+        ``{"params": [x_1, y_1, x_2, y_2, ...], "penalty": penalty, "pairs": True}``. A parameter that both models
+        share already is no pair and is left out: give it to another group. So are two frozen ones; where one is
+        frozen, only the other moves.
+
+    Raises
+    ------
+    ValueError
+        As `tying_penalty`; or if one weight is in two different pairs.
+
+    Examples
+    --------
+    >>> from tyinglib import L1, ProxSGD
+    >>> a, b = nn.Linear(2, 1), nn.Linear(2, 1)
+    >>> group = tying_group(a, b, ["weight"], L1(0.1))
+    >>> ProxSGD([group, {"params": [a.bias, b.bias]}], lr=0.1, momentum=0.9).param_groups[0]["penalty"]
+    L1(lam=0.1)
+
+    Chapter: Two models, tied softly.
+    """
+    pairs = [pair for _, *pair in _moving_pairs(a, b, names)]
+    return {"params": [weight for pair in pairs for weight in pair], "penalty": _checked(penalty), "pairs": True}
+
+
+@torch.no_grad()
+def prox_tying(a: nn.Module, b: nn.Module, names: Iterable[str], penalty: Penalty, *, step_size: float) -> int:
+    """The proximal step of `tying_penalty`, in place, after a gradient step of size `step_size` on both models.
+
+    For an optimizer of your own: `ProxSGD` with a `tying_group` takes this step by itself, under momentum too. The mean
+    of a pair stays, and the difference goes through the prox with 2 * step_size (two weights move towards each
+    other). Where it becomes zero, both weights become exactly the mean. A frozen weight (``requires_grad=False``)
+    stays, and only the other moves.
+
+    Parameters
+    ----------
+    a, b, names, penalty
         As for `tying_penalty`. A parameter that both models share already is skipped, and so are two frozen ones.
     step_size
-        The learning rate of both models; divide by 1 - mu under momentum, as `optim.ProxSGD` does.
-    norm, dim
-        As for `tying_penalty`.
+        The step of both models: the learning rate of plain SGD.
 
     Returns
     -------
@@ -246,38 +256,23 @@ def prox_tying(
 
     Examples
     --------
+    >>> from tyinglib.penalties import L1
     >>> a, b = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
     >>> _ = a.weight.data.copy_(torch.tensor([[3.0, 1.0]])), b.weight.data.copy_(torch.tensor([[1.0, 0.9]]))
-    >>> prox_tying(a, b, ["weight"], lam=1.0, step_size=0.25)
+    >>> prox_tying(a, b, ["weight"], L1(1.0), step_size=0.25)
     1
     >>> a.weight.tolist(), b.weight.tolist()
     ([[2.75, 0.949999988079071]], [[1.25, 0.949999988079071]])
 
-    Derived from the definition of the prox in the coordinates mean and difference. Chapter: Two models, tied softly.
+    Derived as `penalties.prox_difference`. Chapter: Two models, tied softly.
     """
-    strength = check_step_size(step_size) * check_strength("lam", lam)
-    _check_norm(norm)
+    step_size, penalty = check_step_size(step_size), _checked(penalty)
     results = []
-    paired: dict[int, str] = {}
-    for name, x, y in _pairs(a, b, names):
-        moving = int(x.requires_grad) + int(y.requires_grad)
-        if x is y or not moving:
-            continue
-        for parameter in (x, y):
-            if id(parameter) in paired:
-                raise ValueError(
-                    f"{name!r} and {paired[id(parameter)]!r} are one parameter in one of the models and two in the "
-                    "other; the proximal step of such a triple is not made of pairs: give one of the names"
-                )
-            paired[id(parameter)] = name
-        difference = x - y
-        if not torch.isfinite(difference).all():
+    for name, x, y in _moving_pairs(a, b, names):
+        if not torch.isfinite(x - y).all():
             raise ValueError(f"{name!r} holds NaN or infinite values; training diverged: lower the learning rate")
-        left = _shrink(difference, moving * strength, norm, dim)
-        middle = y + difference / 2 if moving == 2 else x if y.requires_grad else y  # what stays
-        new_x = middle + left * (int(x.requires_grad) / moving)
-        new_y = middle - left * (int(y.requires_grad) / moving)
-        results.append((x, y, torch.where(left == 0, middle, new_x), torch.where(left == 0, middle, new_y)))
+        steps = (step_size if weight.requires_grad else 0.0 for weight in (x, y))
+        results.append((x, y, *prox_difference(x, y, penalty, *steps)))
     equal = 0
     for x, y, new_x, new_y in results:
         x.copy_(new_x)
@@ -286,15 +281,12 @@ def prox_tying(
     return equal
 
 
-def _shrink(difference: Tensor, strength: float, norm: str, dim: int) -> Tensor:
-    """The prox of strength times the norm, at the difference of two weights."""
-    if norm == "l2":
-        return difference / (1 + strength)
-    if norm == "l1":
-        return soft_threshold(difference, strength)
-    if difference.ndim < 2:
-        return group_soft_threshold(difference.reshape(1, -1), strength, dim=0).view_as(difference)
-    return group_soft_threshold(difference, strength, dim=dim)
+def _checked(penalty: Penalty) -> Penalty:
+    if not isinstance(penalty, Penalty) or isinstance(penalty, type):
+        raise ValueError(
+            f"penalty must be one of tyinglib.penalties, as L1(0.1), or have their methods; got {penalty!r}"
+        )
+    return penalty
 
 
 def _by_name(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -379,6 +371,21 @@ def _pairs(a: nn.Module, b: nn.Module, names: Iterable[str]) -> list[tuple[str, 
     return list(pairs.values())
 
 
+def _moving_pairs(a: nn.Module, b: nn.Module, names: Iterable[str]) -> list[tuple[str, nn.Parameter, nn.Parameter]]:
+    """Pairs of two weights, at least one of which is trained; ValueError if one weight is in two of them."""
+    pairs = [(name, x, y) for name, x, y in _pairs(a, b, names) if x is not y and (x.requires_grad or y.requires_grad)]
+    paired: dict[int, str] = {}
+    for name, *pair in pairs:
+        for parameter in pair:
+            first = paired.setdefault(id(parameter), name)
+            if first != name:
+                raise ValueError(
+                    f"{name!r} and {first!r} are one parameter in one of the models and two in the other; the proximal "
+                    "step of such a triple is not made of pairs: give one of the names"
+                )
+    return pairs
+
+
 def _replace(model: nn.Module, new: Mapping[int, nn.Parameter]) -> None:
     """Put parameters in the place of others, all at once, under every name that those have in the model."""
     places = [
@@ -389,15 +396,6 @@ def _replace(model: nn.Module, new: Mapping[int, nn.Parameter]) -> None:
     ]
     for module, key, parameter in places:
         setattr(module, key, parameter)  # not _parameters[key]: recurrent layers keep a list of their own
-
-
-def _group_norms(difference: Tensor, dim: int) -> Tensor:
-    return slice_norms(difference, dim) if difference.ndim > 1 else slice_norms(difference[None], 0)
-
-
-def _check_norm(norm: str) -> None:
-    if norm not in NORMS:
-        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
 
 
 def _some(names: Iterable[str]) -> str:

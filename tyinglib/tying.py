@@ -22,6 +22,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from tyinglib import _maps, _sharded, selection
+from tyinglib._checks import check_integer
 from tyinglib._tensors import along
 from tyinglib.selection import Labels
 
@@ -58,25 +59,30 @@ class TieSpec:
     Chapter: One idea.
     """
 
-    labels: Tensor
     dim: int | None
 
     def __init__(self, labels: Labels, dim: int | None) -> None:
-        if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int)):
-            raise ValueError(f"dim must be an integer or None, got {dim!r}")
+        if dim is not None:
+            check_integer("dim", dim, "or None")
         checked = selection.check_labels(labels)
         if dim is not None and checked.ndim != 1:
             raise ValueError(
                 f"labels along dim {dim} must be one-dimensional, one a slice, got shape "
                 f"{tuple(checked.shape)}; to tie single entries use dim=None"
             )
-        object.__setattr__(self, "labels", checked)
+        object.__setattr__(self, "_labels", checked)
         object.__setattr__(self, "dim", dim)
+
+    @property
+    def labels(self) -> Tensor:
+        """A copy: a spec does not change."""
+        labels: Tensor = vars(self)["_labels"]
+        return labels.clone()
 
     @property
     def n_groups(self) -> int:
         """k, the number of free slices."""
-        return int(self.labels.max()) + 1
+        return _maps.count(vars(self)["_labels"])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TieSpec):
@@ -84,7 +90,8 @@ class TieSpec:
         return self.dim == other.dim and torch.equal(self.labels.cpu(), other.labels.cpu())
 
     def __hash__(self) -> int:
-        return hash((self.dim, self.labels.shape, self.n_groups))
+        labels = self.labels.cpu()
+        return hash((self.dim, labels.shape, labels.numpy().tobytes()))
 
     def __repr__(self) -> str:
         pruned = int((self.labels < 0).sum())
@@ -115,7 +122,7 @@ class Tie(nn.Module):
     def __init__(self, spec: TieSpec) -> None:
         super().__init__()
         self.dim = spec.dim
-        self.register_buffer("labels", spec.labels.clone())
+        self.register_buffer("labels", spec.labels)
 
     def forward(self, codebook: Tensor) -> Tensor:
         """S phi: the weight that the layer uses.

@@ -27,7 +27,7 @@ PENALTIES = {
     "l1": L1(0.3),
     "squared l2": L2(0.5),
     "elastic net": ElasticNet(0.3, 0.5),
-    "group lasso": GroupLasso(0.5),
+    "group lasso": GroupLasso(0.5, dim=1),
     "OWL": owl(0.7, 0.3),
 }
 

@@ -178,8 +178,8 @@ def prox_of_parts(size: int) -> list[dict[str, Any]]:
                     "error": (result.full_tensor() - penalty.prox(whole, 0.7)).abs().max().item(),
                     "zeros": torch.equal(result.full_tensor() == 0, penalty.prox(whole, 0.7) == 0),
                     "value": float(penalty.value(part)) - float(penalty.value(whole)),
-                    "lam_max": penalty.lam_max(part) == penalty.lam_max(whole)
-                    or abs(penalty.lam_max(part) / penalty.lam_max(whole) - 1) < 1e-14,
+                    "factor_to_zero": penalty.factor_to_zero(part) == penalty.factor_to_zero(whole)
+                    or abs(penalty.factor_to_zero(part) / penalty.factor_to_zero(whole) - 1) < 1e-14,
                     "slope": (slope.full_tensor() - expected).abs().max().item(),
                     "sent": sum(talk.get_comm_counts().values()),
                     "NaN": message(lambda p=penalty, b=broken: p.prox(b, 0.7)),

@@ -58,7 +58,7 @@ def test_prox_of_parts(group):
             assert case["error"] < 1e-14, name
             assert case["zeros"], name
             assert abs(case["value"]) < 1e-14, name
-            assert case["lam_max"], name
+            assert case["factor_to_zero"], name
             assert case["slope"] < 1e-14, name
             assert "NaN or infinite" in case["NaN"], name
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tyinglib import finding
-from tyinglib.finding import find_ties
+from tyinglib.finding import AffinityPropagation, KMeans, Leaders, find_ties
 
 F64 = torch.float64
 
@@ -20,37 +20,37 @@ def planted(n=60, groups=6, pruned=10, width=20, noise=0.02, seed=0):
     return rows, labels
 
 
-@pytest.mark.parametrize("method", ["affinity", "threshold"])
+@pytest.mark.parametrize("method", [AffinityPropagation(), Leaders()])
 @pytest.mark.parametrize("similarity", ["length", "cosine"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, F64])
 def test_planted_groups_are_found(method, similarity, dtype):
     rows, labels = planted()
-    spec = find_ties(rows.to(dtype).T, dim=1, method=method, similarity=similarity)
+    spec = find_ties(rows.to(dtype).T, dim=1, by=method, similarity=similarity)
     assert spec.dim == 1
     assert torch.equal(spec.labels, labels)
-    again = find_ties(rows.to(dtype).T, dim=1, method=method, similarity=similarity)
+    again = find_ties(rows.to(dtype).T, dim=1, by=method, similarity=similarity)
     assert again == spec
 
 
-@pytest.mark.parametrize("method", ["affinity", "threshold"])
+@pytest.mark.parametrize("method", [AffinityPropagation(), Leaders()])
 def test_slices_of_a_convolution(method):
     rows, labels = planted(width=3 * 2 * 2)
     weight = rows.view(60, 3, 2, 2).movedim(0, 1)
-    assert torch.equal(find_ties(weight, dim=1, method=method).labels, labels)
-    assert torch.equal(find_ties(weight.movedim(1, 0), dim=0, method=method).labels, labels)
+    assert torch.equal(find_ties(weight, dim=1, by=method).labels, labels)
+    assert torch.equal(find_ties(weight.movedim(1, 0), dim=0, by=method).labels, labels)
 
 
 def test_length_tells_apart_what_cosine_does_not():
     weight = torch.tensor([[1.0, 0.5], [1.0, 0.5]])
-    assert find_ties(weight, dim=1, method="threshold", threshold=0.8).labels.tolist() == [0, 1]
-    assert find_ties(weight, dim=1, method="threshold", threshold=0.5).labels.tolist() == [0, 0]
-    assert find_ties(weight, dim=1, method="threshold", similarity="cosine").labels.tolist() == [0, 0]
+    assert find_ties(weight, dim=1, by=Leaders(threshold=0.8)).labels.tolist() == [0, 1]
+    assert find_ties(weight, dim=1, by=Leaders(threshold=0.5)).labels.tolist() == [0, 0]
+    assert find_ties(weight, dim=1, similarity="cosine", by=Leaders()).labels.tolist() == [0, 0]
 
 
 def test_opposite_slices_are_not_tied():
     weight = torch.tensor([[1.0, -1.0], [2.0, -2.0]])
-    for method in ("affinity", "threshold"):
-        assert find_ties(weight, dim=1, method=method).labels.tolist() == [0, 1]
+    for method in (AffinityPropagation(), Leaders()):
+        assert find_ties(weight, dim=1, by=method).labels.tolist() == [0, 1]
 
 
 def naive_leaders(rows, threshold):
@@ -73,7 +73,7 @@ def test_blocks_change_nothing(block, threshold, monkeypatch):
     torch.manual_seed(0)
     rows = planted(n=80, groups=12, noise=0.3)[0][:70] * torch.rand(70, 1, dtype=F64)
     expected = finding._in_order_of_appearance(naive_leaders(rows, threshold))
-    found = find_ties(rows, dim=0, method="threshold", threshold=threshold).labels
+    found = find_ties(rows, dim=0, by=Leaders(threshold=threshold)).labels
     assert torch.equal(found, expected)
     assert len(found.unique()) > 1
 
@@ -81,7 +81,7 @@ def test_blocks_change_nothing(block, threshold, monkeypatch):
 def test_every_member_is_as_similar_to_its_longest_as_asked():
     torch.manual_seed(1)
     rows = torch.randn(300, 4, dtype=F64)
-    labels = find_ties(rows, dim=0, method="threshold", threshold=0.85).labels
+    labels = find_ties(rows, dim=0, by=Leaders(threshold=0.85)).labels
     for k in labels.unique():
         members = rows[labels == k]
         leader = members[members.square().sum(1).argmax()]
@@ -92,50 +92,50 @@ def test_equal_slices_are_one_group_at_threshold_one():
     torch.manual_seed(0)
     row = torch.randn(1, 50)
     rows = torch.cat([row.expand(20, 50), torch.randn(5, 50)])
-    labels = find_ties(rows, dim=0, method="threshold", threshold=1.0).labels
+    labels = find_ties(rows, dim=0, by=Leaders(threshold=1.0)).labels
     assert labels.tolist() == [0] * 20 + [1, 2, 3, 4, 5]
 
 
 def test_more_preference_more_groups():
     rows = planted(noise=0.4)[0]
-    groups = [find_ties(rows, dim=0, preference=p).n_groups for p in (-2.0, 0.6, 0.99)]
+    groups = [find_ties(rows, dim=0, by=AffinityPropagation(preference=p)).n_groups for p in (-2.0, 0.6, 0.99)]
     assert groups[0] < groups[1] < groups[2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 def test_kmeans_finds_planted_groups(dtype):
     rows, labels = planted()
-    spec = find_ties(rows.to(dtype).T, dim=1, method="kmeans", n_groups=6)
+    spec = find_ties(rows.to(dtype).T, dim=1, by=KMeans(6))
     assert spec.dim == 1
     assert torch.equal(spec.labels, labels)
-    assert find_ties(rows.to(dtype).T, dim=1, method="kmeans", n_groups=6) == spec
+    assert find_ties(rows.to(dtype).T, dim=1, by=KMeans(6)) == spec
 
 
 def test_kmeans_spends_its_groups_where_slices_matter():
     weight = torch.tensor([[0.0, 1.0, 10.0, 14.0]]) + 1  # slices, dim=1
-    plain = find_ties(weight, dim=1, method="kmeans", n_groups=3)
+    plain = find_ties(weight, dim=1, by=KMeans(3))
     assert plain.labels.tolist() == [0, 0, 1, 2]
-    weighed = find_ties(weight, dim=1, method="kmeans", n_groups=3, slice_weight=torch.tensor([100.0, 100, 1, 1]))
+    weighed = find_ties(weight, dim=1, by=KMeans(3, slice_weight=torch.tensor([100.0, 100, 1, 1])))
     assert weighed.labels.tolist() == [0, 1, 2, 2]
-    ignored = find_ties(weight, dim=1, method="kmeans", n_groups=3, slice_weight=torch.tensor([1.0, 0, 1, 1]))
+    ignored = find_ties(weight, dim=1, by=KMeans(3, slice_weight=torch.tensor([1.0, 0, 1, 1])))
     assert ignored.labels.tolist() == [0, -1, 1, 2]
 
 
 def test_kmeans_with_more_groups_than_slices_that_differ():
     rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0], [0.0, 0.0]])
-    assert find_ties(rows, dim=0, method="kmeans", n_groups=3).labels.tolist() == [0, 1, 0, -1]
-    assert find_ties(torch.zeros(3, 4), dim=1, method="kmeans", n_groups=3).labels.tolist() == [-1] * 4
+    assert find_ties(rows, dim=0, by=KMeans(3)).labels.tolist() == [0, 1, 0, -1]
+    assert find_ties(torch.zeros(3, 4), dim=1, by=KMeans(3)).labels.tolist() == [-1] * 4
 
 
-@pytest.mark.parametrize("method", ["affinity", "threshold"])
+@pytest.mark.parametrize("method", [AffinityPropagation(), Leaders()])
 def test_edges(method):
-    assert find_ties(torch.zeros(3, 4), dim=1, method=method).labels.tolist() == [-1] * 4
+    assert find_ties(torch.zeros(3, 4), dim=1, by=method).labels.tolist() == [-1] * 4
     one = torch.zeros(3, 4)
     one[:, 2] = 1
-    assert find_ties(one, dim=1, method=method).labels.tolist() == [-1, -1, 0, -1]
-    assert find_ties(torch.ones(3, 4), dim=1, method=method).labels.tolist() == [0] * 4
-    strict = {"threshold": 0.99} if method == "threshold" else {"preference": 0.99}
-    assert find_ties(torch.tensor([2.0, 2.0, 5.0]), dim=0, method=method, **strict).n_groups == 2
+    assert find_ties(one, dim=1, by=method).labels.tolist() == [-1, -1, 0, -1]
+    assert find_ties(torch.ones(3, 4), dim=1, by=method).labels.tolist() == [0] * 4
+    strict = Leaders(0.99) if isinstance(method, Leaders) else AffinityPropagation(preference=0.99)
+    assert find_ties(torch.tensor([2.0, 2.0, 5.0]), dim=0, by=strict).n_groups == 2
 
 
 def test_the_weight_is_not_changed():
@@ -146,30 +146,57 @@ def test_the_weight_is_not_changed():
 
 
 @pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: KMeans(0), "n_groups must be a whole number >= 1, got 0"),
+        (lambda: KMeans(2, slice_weight=-torch.ones(3)), "finite and not negative, .* from -1 to -1"),
+        (lambda: KMeans(2, slice_weight=torch.ones(3, 1)), r"one number a slice, got \(3, 1\) numbers"),
+        (lambda: AffinityPropagation(preference=float("nan")), "preference must be a finite number"),
+        (lambda: AffinityPropagation(preference="median"), "preference must be a finite number"),
+        (lambda: AffinityPropagation(damping=0.4), "0.5 <= damping < 1"),
+        (lambda: Leaders(0), "0 < threshold <= 1"),
+        (lambda: Leaders(1.1), "0 < threshold <= 1"),
+    ],
+)
+def test_a_way_to_group_checks_its_settings(made, message):
+    with pytest.raises(ValueError, match=message):
+        made()
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "ward"}, 'method must be "affinity", "threshold" or "kmeans"'),
-        ({"method": "kmeans"}, "n_groups must be a whole number >= 1"),
-        ({"method": "kmeans", "n_groups": 0}, "n_groups must be a whole number >= 1"),
-        ({"n_groups": 3}, "n_groups is for method=\"kmeans\", and method is 'affinity': leave it out"),
-        (
-            {"method": "kmeans", "n_groups": 2, "threshold": -7, "damping": 99},
-            'threshold is for method="threshold", damping is for method="affinity"',
-        ),
-        ({"method": "kmeans", "n_groups": 2, "slice_weight": torch.ones(2)}, r"shape \(3,\), got shape \(2,\)"),
-        ({"method": "kmeans", "n_groups": 2, "slice_weight": -torch.ones(3)}, "finite and not negative"),
+        ({"by": "kmeans"}, r"by must be AffinityPropagation\(\), Leaders\(\), KMeans\(n_groups\), .* got 'kmeans'"),
+        ({"by": KMeans}, "by must be"),
+        ({"by": KMeans(2, slice_weight=torch.ones(2))}, "one number a slice, 3, got 2"),
         ({"similarity": "l2"}, 'similarity must be "length" or "cosine"'),
-        ({"preference": float("nan")}, "preference must be a finite number"),
-        ({"preference": "median"}, "preference must be a finite number"),
-        ({"damping": 0.4}, "0.5 <= damping < 1"),
-        ({"method": "threshold", "threshold": 0}, "0 < threshold <= 1"),
-        ({"method": "threshold", "threshold": 1.1}, "0 < threshold <= 1"),
         ({"dim": 2}, r"dim must be an integer in -2\.\.1"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         find_ties(torch.randn(4, 3), **{"dim": 1, **settings})
+
+
+def test_ways_to_group_are_equal_when_equal():
+    weights = torch.rand(3)
+    ways = {KMeans(2, slice_weight=weights), KMeans(2, slice_weight=weights.tolist()), Leaders(), AffinityPropagation()}
+    ways |= {Leaders(0.9), AffinityPropagation(0.6), KMeans(2)}
+    assert len(ways) == 4
+
+
+def test_a_way_of_ones_own():
+    """Any numbers, in any order; -1 prunes."""
+
+    class BySign:
+        def groups(self, rows, slices, n):
+            assert rows.shape == (3, 2)
+            assert slices.tolist() == [0, 2, 3]
+            assert n == 4
+            return torch.tensor([7, -1, 3])
+
+    weight = torch.tensor([[1.0, 0, 2, 3], [1, 0, 2, 3]])
+    assert find_ties(weight, dim=1, by=BySign()).labels.tolist() == [0, -1, -1, 1]
 
 
 def test_bad_weights_are_named():
@@ -191,6 +218,6 @@ def test_more_damping_is_tried_before_giving_up(monkeypatch):
         return usual(**{**settings, "max_iter": 2})
 
     monkeypatch.setattr(cluster, "AffinityPropagation", short)
-    with pytest.raises(ValueError, match=r"did not settle .* use method"):
-        find_ties(planted(noise=0.5)[0], dim=0, damping=0.8)
+    with pytest.raises(ValueError, match=r"did not settle .* by=Leaders"):
+        find_ties(planted(noise=0.5)[0], dim=0, by=AffinityPropagation(damping=0.8))
     assert tried == [0.8, 0.9, 0.97]

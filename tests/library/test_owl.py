@@ -278,7 +278,7 @@ def test_batches_and_vmap():
     jacobians = torch.stack([torch.autograd.functional.jacobian(lambda v: prox_owl(v, w), v) for v in rows])
     for transform in (torch.func.jacrev, torch.func.jacfwd):
         assert torch.equal(torch.func.vmap(transform(lambda v: prox_owl(v, w)))(rows), jacobians)
-    with pytest.raises(ValueError, match="all problems share the weights"):
+    with pytest.raises(ValueError, match="all problems share one w"):
         torch.func.vmap(prox_owl)(rows, w.expand(5, 6))
     with pytest.raises(ValueError, match="first dimension that numbers the problems"):
         prox_owl(torch.tensor(1.0), torch.ones(1), batched=True)
@@ -307,11 +307,11 @@ def test_input_that_cannot_be_written_to():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0, 2.0, 3.0], r"weights must fall, but weights\[0\] = 1 < weights\[1\] = 2; sort them"),
-        ([3.0, 3.0, -1.0], "weights must not be negative, got -1 at the end"),
-        ([float("inf"), 1.0, 0.0], "weights must be finite"),
-        ([3.0, float("nan"), 1.0], "weights must be finite"),
-        ([3.0, 2.0, float("nan")], "weights must be finite"),
+        ([1.0, 2.0, 3.0], r"w must fall, but w\[0\] = 1 < w\[1\] = 2; sort it"),
+        ([3.0, 3.0, -1.0], "w must not be negative, got -1 at the end"),
+        ([float("inf"), 1.0, 0.0], "w must be finite"),
+        ([3.0, float("nan"), 1.0], "w must be finite"),
+        ([3.0, 2.0, float("nan")], "w must be finite"),
         ([1.0, 1.0], r"shape \(3,\), got shape \(2,\)"),
         ([[1.0, 1.0, 1.0]], r"shape \(3,\), got shape \(1, 3\)"),
         ([True, True, False], "tensor of numbers, got torch.bool"),
@@ -326,7 +326,7 @@ def test_bad_weights_are_named(weights, message):
 
 
 def test_other_bad_input_is_named():
-    with pytest.raises(ValueError, match="weights must be a tensor of numbers, got list"):
+    with pytest.raises(ValueError, match="w must be a tensor of numbers, got list"):
         prox_owl(torch.ones(2), [1.0, 1.0])
     with pytest.raises(ValueError, match="first weight above zero"):
         owl_dual_norm(torch.ones(2), torch.zeros(2))
@@ -378,23 +378,29 @@ def test_weight_sequences_by_hand():
 
 def test_penalties_own_their_weights():
     w = torch.tensor([2.0, 1.0], dtype=F64)
-    for penalty in (OWL(w), GrOWL(w)):
+    for penalty in (OWL(w), GrOWL(w, dim=1)):
         w[0] = 0
-        assert penalty.weights.tolist() == [2, 1]
+        assert penalty.w.tolist() == [2, 1]
+        penalty.w[0] = 7  # of a copy
+        assert penalty.w.tolist() == [2, 1]
+        with pytest.raises(AttributeError, match="does not change"):
+            penalty.w = w
         w[0] = 2
-    with pytest.raises(ValueError, match="weights must fall"):
+    with pytest.raises(ValueError, match="w must fall"):
         OWL(torch.tensor([1.0, 2.0]))
     with pytest.raises(ValueError, match="must have one number"):
         OWL(torch.tensor(1.0))
     with pytest.raises(ValueError, match="got list"):
-        GrOWL([1.0])
+        GrOWL([1.0], dim=1)
 
 
 def test_zero_rows_have_no_gradient_and_no_nan():
     weight = torch.zeros(3, 2, dtype=F64)
     weight[:, 0] = 1
     weight.requires_grad_()
-    (growl_norm(weight, torch.tensor([2.0, 1.0])) + prox_growl(weight, torch.tensor([0.2, 0.1])).sum()).backward()
+    (
+        growl_norm(weight, torch.tensor([2.0, 1.0]), dim=1) + prox_growl(weight, torch.tensor([0.2, 0.1]), dim=1).sum()
+    ).backward()
     assert torch.isfinite(weight.grad).all()
     assert not weight.grad[:, 1].any()
 

@@ -33,7 +33,9 @@ def test_growl_reg(w):
     for v in vectors():
         np.testing.assert_allclose(prox_owl(v, w), peer.prox_owl(v.numpy().copy(), w.numpy()), atol=1e-12)
     matrix = vectors().T
-    np.testing.assert_allclose(prox_growl(matrix, w, dim=0), peer.prox_growl(matrix.numpy(), w.numpy()), atol=1e-12)
+    np.testing.assert_allclose(
+        prox_growl(matrix, w, dim=0), peer.prox_growl(matrix.numpy(), w.numpy(), dim=1), atol=1e-12
+    )
 
 
 @every_weights

@@ -88,13 +88,13 @@ def test_value_is_convex(penalty):
 
 
 @every_penalty
-def test_lam_max_is_where_zero_becomes_optimal(penalty):
-    """With a loss <grad, x> + 1/2 |x|^2 the optimum is prox(-grad): zero from the factor lam_max on."""
+def test_factor_to_zero_is_where_zero_becomes_optimal(penalty):
+    """With a loss <grad, x> + 1/2 |x|^2 the optimum is prox(-grad): zero from the factor factor_to_zero on."""
     grad = points(1)[0]
-    limit = penalty.lam_max(grad)
+    limit = penalty.factor_to_zero(grad)
     if isinstance(penalty, L2):
         assert limit == float("inf")
-        assert penalty.lam_max(torch.zeros(SHAPE)) == 0
+        assert penalty.factor_to_zero(torch.zeros(SHAPE)) == 0
         return
     assert not penalty.prox(-grad, limit * (1 + 1e-9)).any()
     assert penalty.prox(-grad, limit * (1 - 1e-6)).any()

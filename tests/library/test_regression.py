@@ -318,10 +318,10 @@ def test_integers_and_single_precision_are_computed_in_double():
         ({"tol": -1.0}, r"tol must be a finite number > 0, got -1.0"),
         ({"max_iter": 0}, r"max_iter must be a whole number >= 1, got 0"),
         ({"decay": 1.5}, r"decay must be a number in 0..1, got 1.5"),
-        ({"weights": [1.0, 2.0]}, r"weights must have one number for each of 24 entries"),
-        ({"weights": np.arange(24)}, r"weights must fall, but weights\[0\] = 0 < weights\[1\]"),
+        ({"weights": [1.0, 2.0]}, r"w must have one number for each of 24 entries"),
+        ({"weights": np.arange(24)}, r"w must fall, but w\[0\] = 0 < w\[1\]"),
         ({"weights": np.zeros(24)}, r"a first weight above zero, got only zeros"),
-        ({"weights": lambda d: [np.nan] * d}, r"weights must be finite"),
+        ({"weights": lambda d: [np.nan] * d}, r"w must be finite"),
     ],
 )
 def test_settings_out_of_range(settings, message):

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from tyinglib import GroupLasso, GrOWL, GrOWLRegressor, OWLRegressor, bootstrap_selection, find_ties, tying_penalty
+from tyinglib import (
+    GroupLasso,
+    GrOWL,
+    GrOWLRegressor,
+    KMeans,
+    Leaders,
+    OWLRegressor,
+    bootstrap_selection,
+    find_ties,
+    tying_penalty,
+)
 from tyinglib.penalties import group_soft_threshold, growl_norm, prox_growl, slice_norms
 
 EXPONENTS = {  # 1e-40 (where float32 has 17 digits of 24 left) to 1e38; 1e-301 to 1e307
@@ -58,22 +68,22 @@ def test_norms_and_their_gradients(weight, dtype, exponent):
 @pytest.mark.parametrize(("dtype", "exponent"), CASES)
 def test_the_proximal_maps_of_norms(weight, dtype, exponent):
     scaled, strength = times(weight, exponent).to(dtype), math.ldexp(0.3, exponent)
-    expected = group_soft_threshold(weight, 0.3)
-    found = times(group_soft_threshold(scaled, strength).double(), -exponent)
+    expected = group_soft_threshold(weight, 0.3, dim=1)
+    found = times(group_soft_threshold(scaled, strength, dim=1).double(), -exponent)
     torch.testing.assert_close(found, expected, **slack(dtype, exponent))
-    expected = prox_growl(weight, WEIGHTS)
-    found = times(prox_growl(scaled, times(WEIGHTS, exponent)).double(), -exponent)
+    expected = prox_growl(weight, WEIGHTS, dim=1)
+    found = times(prox_growl(scaled, times(WEIGHTS, exponent), dim=1).double(), -exponent)
     torch.testing.assert_close(found, expected, **slack(dtype, exponent))
-    for penalty in (GroupLasso(1.0), GrOWL(WEIGHTS, dim=1)):
+    for penalty in (GroupLasso(1.0, dim=1), GrOWL(WEIGHTS, dim=1)):
         value = times(penalty.value(scaled).double(), -exponent)
         torch.testing.assert_close(value, penalty.value(weight), **slack(dtype, exponent))
-        assert math.ldexp(penalty.lam_max(scaled), -exponent) == pytest.approx(penalty.lam_max(weight), rel=1e-4)
+        assert math.ldexp(penalty.factor_to_zero(scaled), -exponent) == pytest.approx(
+            penalty.factor_to_zero(weight), rel=1e-4
+        )
 
 
 @pytest.mark.parametrize(("dtype", "exponent"), CASES)
-@pytest.mark.parametrize(
-    "settings", [{}, {"method": "threshold"}, {"method": "kmeans", "n_groups": 2}, {"similarity": "cosine"}], ids=str
-)
+@pytest.mark.parametrize("settings", [{}, {"by": Leaders()}, {"by": KMeans(2)}, {"similarity": "cosine"}], ids=str)
 def test_ties_that_are_found(weight, dtype, exponent, settings):
     found = find_ties(times(weight, exponent).to(dtype), dim=1, **settings)
     assert found == find_ties(weight, dim=1, **settings)
@@ -83,15 +93,15 @@ def test_ties_that_are_found(weight, dtype, exponent, settings):
 
 def test_what_is_small_is_not_zero():
     """The norm of these slices is 1.7e-25, and its square is 0 in float32."""
-    assert find_ties(torch.full((3, 4), 1e-25), dim=1, method="threshold").labels.tolist() == [0, 0, 0, 0]
+    assert find_ties(torch.full((3, 4), 1e-25), dim=1, by=Leaders()).labels.tolist() == [0, 0, 0, 0]
     assert slice_norms(torch.full((3, 4), 1e-25), 1).min() > 1.7e-25
-    assert group_soft_threshold(torch.full((3, 4), 1e-25), 1e-26).all()
+    assert group_soft_threshold(torch.full((3, 4), 1e-25), 1e-26, dim=1).all()
 
 
 def test_half_precision():
     tiny = torch.full((4, 3), 2.0**-24, dtype=torch.float16)  # the smallest there is
     assert slice_norms(tiny, 1).tolist() == [2.0**-23] * 3
-    assert torch.equal(group_soft_threshold(tiny, 2.0**-30), tiny)
+    assert torch.equal(group_soft_threshold(tiny, 2.0**-30, dim=1), tiny)
     assert find_ties(torch.full((4, 3), 6e4, dtype=torch.float16), dim=1).n_groups == 1
 
 
@@ -99,23 +109,23 @@ def test_lengths_that_differ_more_than_any_similarity_can_say():
     weight = torch.tensor([[1e-300, 1.0, 1e-300]], dtype=torch.float64)
     with pytest.raises(ValueError, match=r"the shortest slice is 1e-300 times as long as the longest.*set such slices"):
         find_ties(weight, dim=1)
-    assert find_ties(weight, dim=1, method="kmeans", n_groups=2).labels.tolist() == [0, 1, 0]  # distances are numbers
+    assert find_ties(weight, dim=1, by=KMeans(2)).labels.tolist() == [0, 1, 0]  # distances are numbers
     assert find_ties(weight, dim=1, similarity="cosine").labels.tolist() == [0, 0, 0]
     mixed = torch.tensor([[1e-30, 1.0, 1e-30]])  # float32 can't square that; float64 can
-    assert find_ties(mixed, dim=1, method="threshold").labels.tolist() == [0, 1, 0]
+    assert find_ties(mixed, dim=1, by=Leaders()).labels.tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("cost", [1e-310, 1e-150, 1e150, 4e307])
 def test_slice_weights_of_any_size(cost):
     weight, costs = torch.tensor([[1.0, 1.1, 3.0, 3.2, 9.0]]), torch.tensor([1.0, 2, 1, 1, 0], dtype=torch.float64)
-    found = find_ties(weight, dim=1, method="kmeans", n_groups=2, slice_weight=costs * cost)
+    found = find_ties(weight, dim=1, by=KMeans(2, slice_weight=costs * cost))
     assert found.labels.tolist() == [0, 0, 1, 1, -1]
 
 
 def test_a_norm_beyond_the_largest_number_changes_nothing_by_itself():
     weight = torch.full((10_000, 2), 1e37)
     assert slice_norms(weight, 1).isinf().all()
-    assert torch.equal(group_soft_threshold(weight, 1.0), weight)
+    assert torch.equal(group_soft_threshold(weight, 1.0, dim=1), weight)
 
 
 def test_two_models_that_differ_by_little(weight):
@@ -123,8 +133,10 @@ def test_two_models_that_differ_by_little(weight):
     with torch.no_grad():
         b.weight.copy_(torch.zeros(3, 5))
         a.weight.copy_(times(weight, -100))
-    penalty = tying_penalty(a, b, ["weight"], lam=1.0, norm="group")
-    assert math.ldexp(float(penalty.detach()), 100) == pytest.approx(float(growl_norm(weight, torch.ones(5))), rel=1e-6)
+    penalty = tying_penalty(a, b, ["weight"], GroupLasso(1.0, dim=1))
+    assert math.ldexp(float(penalty.detach()), 100) == pytest.approx(
+        float(growl_norm(weight, torch.ones(5), dim=1)), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("scale_x", [1e-74, 1e74])

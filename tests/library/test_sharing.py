@@ -1,15 +1,18 @@
 """Two models: shared weights stay shared, the pull is its own gradient, and its prox is the argmin."""
 
 import copy
+import functools
 
 import pytest
 import torch
 from torch import nn
 
+from tyinglib import L1, L2, OWL, GroupLasso, ProxSGD, tying_group
 from tyinglib.sharing import prox_tying, share, shared_parameters, tying_penalty, unshare
 from tyinglib.tying import TieSpec, tie
 
 F64 = torch.float64
+NORMS = {"l2": L2, "l1": L1, "group": functools.partial(GroupLasso, dim=1)}
 
 
 class Classifier(nn.Module):
@@ -141,7 +144,7 @@ def test_refusals_leave_both_models_alone(pair):
 def test_penalty_and_its_gradient(pair, norm):
     a, b = pair
     names = ["encoder.0", "head.bias"]
-    value = tying_penalty(a, b, names, lam=0.7, norm=norm)
+    value = tying_penalty(a, b, names, NORMS[norm](0.7))
     d = [a.encoder[0].weight - b.encoder[0].weight, a.encoder[0].bias - b.encoder[0].bias, a.head.bias - b.head.bias]
     expected = {
         "l2": sum(x.square().sum() for x in d) / 2,
@@ -154,7 +157,7 @@ def test_penalty_and_its_gradient(pair, norm):
     assert a.encoder[0].weight.grad.any()
     same = copy.deepcopy(a)
     same.zero_grad()
-    zero = tying_penalty(same, copy.deepcopy(a), names, lam=1.0, norm=norm)
+    zero = tying_penalty(same, copy.deepcopy(a), names, NORMS[norm](1.0))
     zero.backward()
     assert zero == 0
     assert not same.encoder[0].weight.grad.any()  # and not NaN
@@ -167,7 +170,7 @@ def test_prox_is_the_argmin(pair, norm, step_size):
     a, b = pair
     a0, b0 = copy.deepcopy(a), copy.deepcopy(b)
     names = ["encoder.0", "head.weight"]
-    equal = prox_tying(a, b, names, lam=1.5, step_size=step_size, norm=norm)
+    equal = prox_tying(a, b, names, NORMS[norm](1.5), step_size=step_size)
     groups = list(zip(a.parameters(), b.parameters(), a0.parameters(), b0.parameters(), strict=True))
     assert equal == sum(int((x == y).sum()) for x, y, _, _ in (groups[0], groups[1], groups[6]))
     if norm == "l2":
@@ -181,7 +184,7 @@ def test_prox_is_the_argmin(pair, norm, step_size):
             for m, n in ((a, a0), (b, b0))
             for p, q in zip(m.parameters(), n.parameters(), strict=True)
         )
-        return near / 2 + step_size * tying_penalty(a, b, names, lam=1.5, norm=norm)
+        return near / 2 + step_size * tying_penalty(a, b, names, NORMS[norm](1.5))
 
     best = objective(a, b).item()
     torch.manual_seed(0)
@@ -207,33 +210,33 @@ def test_prox_is_the_argmin(pair, norm, step_size):
 
 def test_a_large_step_makes_them_one(pair):
     a, b = pair
-    assert prox_tying(a, b, ["encoder"], lam=1e6, step_size=1.0) == sum(p.numel() for p in a.encoder.parameters())
+    assert prox_tying(a, b, ["encoder"], L1(1e6), step_size=1.0) == sum(p.numel() for p in a.encoder.parameters())
     assert all(torch.equal(p, q) for p, q in zip(a.encoder.parameters(), b.encoder.parameters(), strict=True))
     share(b, a, ["encoder"])
-    assert prox_tying(a, b, ["encoder"], lam=1.0, step_size=1.0) == 0  # nothing left to do: one parameter
+    assert prox_tying(a, b, ["encoder"], L1(1.0), step_size=1.0) == 0  # nothing left to do: one parameter
 
 
 def test_bad_penalties_are_named(pair):
     a, b = pair
-    with pytest.raises(ValueError, match="norm must be one of l2, l1, group, got 'l3'"):
-        tying_penalty(a, b, ["encoder"], lam=1.0, norm="l3")
-    with pytest.raises(ValueError, match="lam must be a finite number >= 0, got -1"):
-        tying_penalty(a, b, ["encoder"], lam=-1)
+    for call in (tying_penalty, tying_group, functools.partial(prox_tying, step_size=1.0)):
+        for wrong in ("l2", L1, 0.1):
+            with pytest.raises(ValueError, match=r"penalty must be as those in tyinglib\.penalties"):
+                call(a, b, ["encoder"], wrong)
     with pytest.raises(ValueError, match="step_size must be"):
-        prox_tying(a, b, ["encoder"], lam=1.0, step_size=-1)
+        prox_tying(a, b, ["encoder"], L1(1.0), step_size=-1)
     with pytest.raises(ValueError, match=r"the second model has no parameter 'head\.weight'"):
-        tying_penalty(a, nn.Linear(3, 2), ["head"], lam=1.0)
+        tying_penalty(a, nn.Linear(3, 2), ["head"], L2(1.0))
     with pytest.raises(
         ValueError,
         match=r"cannot be compared: its shape is \(2, 3\) in the first model and \(3, 2\) in the second model",
     ):
-        tying_penalty(nn.Linear(3, 2), nn.Linear(2, 3), ["weight"], lam=1.0)
+        tying_penalty(nn.Linear(3, 2), nn.Linear(2, 3), ["weight"], L2(1.0))
     before = copy.deepcopy(a.state_dict())
     with torch.no_grad():
         b.head.bias[0] = float("nan")
     for norm in ("l2", "l1", "group"):
         with pytest.raises(ValueError, match="NaN or infinite"):
-            prox_tying(a, b, ["encoder", "head"], lam=1.0, step_size=1.0, norm=norm)
+            prox_tying(a, b, ["encoder", "head"], NORMS[norm](1.0), step_size=1.0)
     assert all(torch.equal(before[key], value) for key, value in a.state_dict().items())
 
 
@@ -257,13 +260,13 @@ def test_a_frozen_weight_stays_and_the_other_comes_all_the_way(norm, expected):
     for model, value in ((a, 3.0), (b, 1.0)):
         nn.init.constant_(model.weight, value)
     b.weight.requires_grad_(False)
-    assert prox_tying(a, b, ["weight"], lam=0.5, step_size=1.0, norm=norm) == 0
+    assert prox_tying(a, b, ["weight"], NORMS[norm](0.5), step_size=1.0) == 0
     assert (a.weight.item(), b.weight.item()) == (pytest.approx(expected), 1.0)
-    prox_tying(a, b, ["weight"], lam=10.0, step_size=1.0, norm=norm)
+    prox_tying(a, b, ["weight"], NORMS[norm](10.0), step_size=1.0)
     assert norm == "l2" or a.weight.item() == 1.0
     a.weight.requires_grad_(False)
     nn.init.constant_(a.weight, 3.0)
-    assert prox_tying(a, b, ["weight"], lam=10.0, step_size=1.0, norm=norm) == 0
+    assert prox_tying(a, b, ["weight"], NORMS[norm](10.0), step_size=1.0) == 0
     assert a.weight.item() == 3.0
 
 
@@ -272,12 +275,12 @@ def test_pairs_with_several_names_count_once_and_triples_are_refused(pair):
     for model in pair:
         model.encoder[3].weight = model.encoder[0].weight = nn.Parameter(torch.randn(3, 3, dtype=F64))
     names = ["encoder.0.weight", "encoder.3.weight"]
-    once = tying_penalty(a, b, names[:1], lam=1.0)
-    torch.testing.assert_close(tying_penalty(a, b, names, lam=1.0), once)
-    assert prox_tying(a, b, names, lam=1e6, step_size=1.0) == 9
+    once = tying_penalty(a, b, names[:1], L2(1.0))
+    torch.testing.assert_close(tying_penalty(a, b, names, L2(1.0)), once)
+    assert prox_tying(a, b, names, L1(1e6), step_size=1.0) == 9
     b.encoder[3].weight = nn.Parameter(torch.randn(3, 3, dtype=F64))
     with pytest.raises(ValueError, match="are one parameter in one of the models and two in the other"):
-        prox_tying(a, b, names, lam=1.0, step_size=1.0)
+        prox_tying(a, b, names, L1(1.0), step_size=1.0)
     with pytest.raises(ValueError, match="are one parameter in the target and two in the source"):
         share(a, b, names)
 
@@ -285,11 +288,11 @@ def test_pairs_with_several_names_count_once_and_triples_are_refused(pair):
 def test_ties_dtypes_and_lazy_parameters_must_agree(pair):
     a, b = pair
     with pytest.raises(ValueError, match=r"its dtype is torch\.float64 in the first model and torch\.float32"):
-        prox_tying(a, Classifier(1).float(), ["head"], lam=1.0, step_size=1.0)
+        prox_tying(a, Classifier(1).float(), ["head"], L1(1.0), step_size=1.0)
     tie(a.encoder[0], "weight", TieSpec([0, 0, 1, 1], dim=1))
     codebook = "encoder.0.parametrizations.weight.original"
     with pytest.raises(ValueError, match=r"'encoder\.0\.weight' is not tied there: tie both models alike"):
-        tying_penalty(a, b, [codebook], lam=1.0)
+        tying_penalty(a, b, [codebook], L2(1.0))
     with pytest.raises(ValueError, match=r"it is tied \(parametrized\) there, and made of"):
         share(a, b, ["encoder.0.weight"])
     tie(b.encoder[0], "weight", TieSpec([0, 1, 0, 1], dim=1))
@@ -297,3 +300,71 @@ def test_ties_dtypes_and_lazy_parameters_must_agree(pair):
         share(b, a, [codebook])
     with pytest.raises(ValueError, match="it has no shape before the first forward call"):
         share(nn.LazyLinear(2), nn.Linear(3, 2), ["weight"])
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1", "group"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_an_optimizer_of_pairs_reaches_the_joint_optimum(pair, norm, momentum):
+    """min 1/2 |a - a0|^2 + 1/2 |b - b0|^2 + penalty: what one proximal step of size 1 gives exactly."""
+    a, b = pair
+    names, penalty = ["encoder.0", "head"], NORMS[norm](0.4)
+    targets = [copy.deepcopy(model) for model in pair]
+    optimizer = ProxSGD([tying_group(a, b, names, penalty)], lr=0.1, momentum=momentum)
+    for _ in range(500):
+        optimizer.zero_grad()
+        near = sum(
+            (p - q).square().sum() / 2
+            for model, target in zip(pair, targets, strict=True)
+            for p, q in zip(model.parameters(), target.parameters(), strict=True)
+        )
+        near.backward()
+        optimizer.step()
+    expected = [copy.deepcopy(model) for model in targets]
+    equal = prox_tying(*expected, names, penalty, step_size=1.0)
+    for model, other in zip(pair, expected, strict=True):
+        for p, q in zip(model.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(p, q)
+    in_pairs = zip(optimizer.param_groups[0]["params"][::2], optimizer.param_groups[0]["params"][1::2], strict=True)
+    assert equal == sum(int((x == y).sum()) for x, y in in_pairs)
+    assert (equal > 0) == (norm != "l2")
+    assert optimizer.penalty_value() == pytest.approx(float(tying_penalty(a, b, names, penalty).detach()))
+
+
+def test_pairs_whose_steps_differ_meet_where_both_objectives_say():
+    """x takes steps, y is frozen or has no gradient: x comes all the way, and y stays."""
+    a, b = nn.Linear(2, 1).to(F64), nn.Linear(2, 1).to(F64)
+    start = b.weight.detach().clone()
+    optimizer = ProxSGD([tying_group(a, b, ["weight"], L1(100.0))], lr=0.1, momentum=0.9)
+    a(torch.ones(1, 2, dtype=F64)).sum().backward()
+    optimizer.step()
+    assert torch.equal(b.weight, start)
+    assert torch.equal(a.weight, start)
+
+
+def test_pairs_are_what_the_models_do_not_share(pair):
+    a, b = pair
+    share(b, a, ["encoder"])
+    a.head.bias.requires_grad_(False)
+    b.head.bias.requires_grad_(False)
+    group = tying_group(a, b, ["encoder", "head"], L2(1.0))
+    assert [id(x) for x in group["params"]] == [id(a.head.weight), id(b.head.weight)]
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"params": [torch.zeros(2)], "pairs": True, "penalty": L1(1.0)}, "an even number of parameters"),
+        ({"params": [torch.zeros(2), torch.ones(2)], "pairs": True}, "it needs a penalty"),
+        (
+            {"params": [torch.zeros(2), torch.ones(3)], "pairs": True, "penalty": L1(1.0)},
+            r"two shapes, \(2,\) and \(3,\)",
+        ),
+        (
+            {"params": [torch.zeros(2), torch.ones(2)], "pairs": True, "penalty": OWL(torch.ones(3))},
+            r"does not fit pair 0 of group 0, of shape \(2,\): w must have one number",
+        ),
+    ],
+)
+def test_groups_that_are_no_pairs_are_named(group, message):
+    with pytest.raises(ValueError, match=message):
+        ProxSGD([group], lr=0.1)

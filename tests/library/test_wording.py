@@ -46,11 +46,11 @@ def tied():
     ("call", "message"),
     [
         (lambda: soft_threshold(ONES, -1), number("threshold")),
-        (lambda: group_soft_threshold(ONES, -1), number("threshold")),
+        (lambda: group_soft_threshold(ONES, -1, dim=1), number("threshold")),
         (lambda: prox_l2(ONES, -1), number("strength")),
         (lambda: L1(-1), number("lam")),
         (lambda: L2(-1), number("lam")),
-        (lambda: GroupLasso(-1), number("lam")),
+        (lambda: GroupLasso(-1, dim=1), number("lam")),
         (lambda: ElasticNet(-1, 1), number("l1")),
         (lambda: ElasticNet(1, -1), number("l2")),
         (lambda: L1("a"), number("lam", "'a'")),
@@ -58,9 +58,9 @@ def tied():
         (lambda: owl_norm(INTEGERS, torch.ones(4)), NOT_FLOAT),
         (lambda: owl_dual_norm(INTEGERS, torch.ones(4)), NOT_FLOAT),
         (lambda: prox_owl(INTEGERS, torch.ones(4)), NOT_FLOAT),
-        (lambda: prox_growl(INTEGERS, torch.ones(2)), NOT_FLOAT),
+        (lambda: prox_growl(INTEGERS, torch.ones(2), dim=1), NOT_FLOAT),
         (lambda: slice_norms(INTEGERS, 0), NOT_FLOAT),
-        (lambda: GrOWL(torch.ones(2)).prox(INTEGERS, 1.0), NOT_FLOAT),
+        (lambda: GrOWL(torch.ones(2), dim=1).prox(INTEGERS, 1.0), NOT_FLOAT),
         (lambda: L1(1).prox(NAN, 1.0), "weight holds NaN or infinite values, which have no proximal point"),
         (
             lambda: prox_owl(NAN, torch.ones(2)),
@@ -68,31 +68,31 @@ def tied():
         ),
         (
             lambda: owl_norm(ONES, torch.ones(3)),
-            "weights must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
+            "w must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
         ),
         (
             lambda: owl_dual_norm(ONES, torch.ones(3)),
-            "weights must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
+            "w must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
         ),
         (
             lambda: OWL(torch.ones(3)).prox(ONES, 1.0),
-            "weights must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
+            "w must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
         ),
         (
-            lambda: GrOWL(torch.ones(3)).prox(ONES, 1.0),
-            "weights must have one number for each of 2 entries (GrOWL: slices), shape (2,), got shape (3,)",
+            lambda: GrOWL(torch.ones(3), dim=1).prox(ONES, 1.0),
+            "w must have one number for each of 2 entries (GrOWL: slices), shape (2,), got shape (3,)",
         ),
         (
             lambda: OWL(torch.ones(2, 2)),
-            "weights must have one number for each of 2 entries (GrOWL: slices), shape (2,), got shape (2, 2)",
+            "w must have one number for each of 2 entries (GrOWL: slices), shape (2,), got shape (2, 2)",
         ),
         (
             lambda: OWL(torch.tensor(1.0)),
-            "weights must have one number for each of 0 entries (GrOWL: slices), shape (0,), got shape ()",
+            "w must have one number for each of 0 entries (GrOWL: slices), shape (0,), got shape ()",
         ),
         (
             lambda: owl_dual_norm(ONES, torch.zeros(4)),
-            "weights must have a first weight above zero: otherwise OWL is zero, and has no dual norm",
+            "w must begin above zero: otherwise OWL is zero, and has no dual norm",
         ),
         (
             lambda: prox_owl(torch.tensor(1.0), torch.ones(1), batched=True),
@@ -154,41 +154,52 @@ def test_default_dims():
     """Inputs for penalties (dim 1), slices along dim 0 for the maps of S."""
     v = torch.tensor([[3.0, 0.1, 1.0], [4.0, 0.2, 2.0]], dtype=F64)
     weights = torch.tensor([0.5, 0.3, 0.1])
-    assert torch.equal(group_soft_threshold(v, 0.5), group_soft_threshold(v, 0.5, dim=1))
-    assert torch.equal(prox_growl(v, weights), prox_growl(v, weights, dim=1))
-    assert torch.equal(growl_norm(v, weights), growl_norm(v, weights, dim=1))
-    assert GroupLasso(1.0).dim == GrOWL(weights).dim == 1
+    assert torch.equal(group_soft_threshold(v, 0.5, dim=1), group_soft_threshold(v, 0.5, dim=1))
+    assert torch.equal(prox_growl(v, weights, dim=1), prox_growl(v, weights, dim=1))
+    assert torch.equal(growl_norm(v, weights, dim=1), growl_norm(v, weights, dim=1))
+    assert GroupLasso(1.0, dim=1).dim == GrOWL(weights, dim=1).dim == 1
     labels = [0, 0]
     for function in (selection.pull_back, selection.group_means, selection.project):
         assert torch.equal(function(v, labels), function(v, labels, dim=0))
     assert torch.equal(selection.expand(v[:1], labels), v[:1].expand(2, 3))
 
 
-def test_lam_max_at_the_edges():
+def test_factor_to_zero_at_the_edges():
     zero, empty = torch.zeros(2, 3), torch.zeros(2, 0)
-    for penalty in (L1(0.5), ElasticNet(0.5, 1.0), GroupLasso(0.5), GrOWL(torch.ones(3))):
-        assert penalty.lam_max(zero) == 0
-    assert OWL(torch.ones(6)).lam_max(zero) == 0
-    for penalty in (L1(0.5), GroupLasso(0.5)):
-        assert penalty.lam_max(empty) == 0
+    for penalty in (L1(0.5), ElasticNet(0.5, 1.0), GroupLasso(0.5, dim=1), GrOWL(torch.ones(3), dim=1)):
+        assert penalty.factor_to_zero(zero) == 0
+    assert OWL(torch.ones(6)).factor_to_zero(zero) == 0
+    for penalty in (L1(0.5), GroupLasso(0.5, dim=1)):
+        assert penalty.factor_to_zero(empty) == 0
     grad = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    for penalty in (L1(0.0), ElasticNet(0.0, 1.0), GroupLasso(0.0), GrOWL(torch.zeros(3)), OWL(torch.zeros(6))):
-        assert penalty.lam_max(grad) == math.inf
-        assert penalty.lam_max(zero) == 0
-    for penalty in (L1(1.0), GroupLasso(1.0), GrOWL(torch.ones(3))):
-        assert penalty.lam_max(grad) == 1
-    assert L1(4.0).lam_max(grad) == 0.25
+    for penalty in (
+        L1(0.0),
+        ElasticNet(0.0, 1.0),
+        GroupLasso(0.0, dim=1),
+        GrOWL(torch.zeros(3), dim=1),
+        OWL(torch.zeros(6)),
+    ):
+        assert penalty.factor_to_zero(grad) == math.inf
+        assert penalty.factor_to_zero(zero) == 0
+    for penalty in (L1(1.0), GroupLasso(1.0, dim=1), GrOWL(torch.ones(3), dim=1)):
+        assert penalty.factor_to_zero(grad) == 1
+    assert L1(4.0).factor_to_zero(grad) == 0.25
     assert owl_dual_norm(grad.half(), torch.ones(6)).dtype == torch.float32
 
 
 def test_penalties_do_not_check_their_weights_again(monkeypatch):
-    """At every step of training: the weights are a checked copy."""
-    from tyinglib.penalties import _prox_owl
+    """At every step of training: they are a checked copy. And the weight is looked at once."""
+    from tyinglib.penalties import ordered, slices
 
-    penalties = OWL(torch.ones(4)), GrOWL(torch.ones(2))
-    monkeypatch.setattr(_prox_owl, "check_weights", None)
+    penalties = OWL(torch.ones(4)), GrOWL(torch.ones(2), dim=1)
+    looked = []
+    for room in (ordered, slices):
+        monkeypatch.setattr(room, "check_tensor", lambda weight, name: looked.append(name) or weight)
+        monkeypatch.setattr(ordered, "check_weights", None)
     for penalty in penalties:
+        looked.clear()
         assert torch.equal(penalty.prox(ONES, 0.0), ONES)
+        assert looked == ["weight"]
 
 
 @pytest.mark.parametrize("labels", [torch.tensor([0, 1], dtype=torch.int32), torch.tensor([0, 1], dtype=torch.uint8)])

@@ -20,7 +20,7 @@ def bundles():
     plots.use_style()
     figures = [
         interactive.frames(draw, {"slope": [0, 0.5, 1, 2], "line": ["solid", "dotted"]}, start=[1, "dotted"]),
-        interactive.plane({"l1": L1(0.5), "group lasso": GroupLasso(0.5), "OWL": owl(0.7, 0.3)}),
+        interactive.plane({"l1": L1(0.5), "group lasso": GroupLasso(0.5, dim=1), "OWL": owl(0.7, 0.3)}),
         interactive.plane({"only one": L1(0.3)}, start=(-1, -0.2), limit=1.5),
         interactive.solid({"OWL": owl(1.0, 0.7, 0.3), "l1": L1(1.0)}),
     ]

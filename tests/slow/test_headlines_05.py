@@ -67,7 +67,7 @@ def test_trained_again_the_survivors_are_better_than_on_the_path(races):
 def test_each_penalty_makes_its_kind_of_zeros_and_only_what_is_left_out_saves_bytes(chapter, seed):
     models = {name: chapter["fit"](chapter["network"](seed), p) for name, p in chapter["penalties"].items()}
     alive = {name: model[0].weight.detach() != 0 for name, model in models.items()}
-    right = {name: chapter["notebook"].accuracy(model, chapter["validation"]) for name, model in models.items()}
+    right = {name: chapter["chapter"].accuracy(model, chapter["validation"]) for name, model in models.items()}
     assert min(right.values()) > right["none"] - 2.5
     assert alive["none"].all()
     assert alive["squared l2"].all()

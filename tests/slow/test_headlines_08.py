@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tyinglib import AffinityPropagation, KMeans
 from tyinglib.book.cells import load
 
 pytestmark = pytest.mark.slow
@@ -50,7 +51,7 @@ def test_growl_gathers_lengths_and_group_lasso_spreads_them(chapter, learned, se
 
 
 def test_after_the_same_treatment_a_plain_network_is_level_and_random_groups_are_far_behind(chapter, learned):
-    accuracy, validation = chapter["notebook"].accuracy, chapter["validation"]
+    accuracy, validation = chapter["chapter"].accuracy, chapter["validation"]
     after = {
         name: np.array(
             [
@@ -67,8 +68,8 @@ def test_after_the_same_treatment_a_plain_network_is_level_and_random_groups_are
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_sum_of_gradients_needs_another_rate_than_the_mean(chapter, learned, seed):
     model = learned["GrOWL", seed]
-    spec = chapter["find_ties"](model[0].weight, dim=1, method="kmeans", n_groups=32)
-    accuracy, validation = chapter["notebook"].accuracy, chapter["validation"]
+    spec = chapter["find_ties"](model[0].weight, dim=1, by=KMeans(32))
+    accuracy, validation = chapter["chapter"].accuracy, chapter["validation"]
     by_sum, by_mean = (
         accuracy(chapter["stage_two"](chapter["tied_copy"](model, spec), seed, lr=0.3, mean=mean), validation)
         for mean in (False, True)
@@ -105,7 +106,7 @@ def test_training_makes_twins(chapter, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_most_pixels_that_are_nearly_copies_are_tied(chapter, learned, seed):
-    spec = chapter["find_ties"](learned["GrOWL", seed][0].weight, dim=1, preference=0.6)
+    spec = chapter["find_ties"](learned["GrOWL", seed][0].weight, dim=1, by=AffinityPropagation(preference=0.6))
     alive = spec.labels >= 0
     near = torch.triu(torch.corrcoef(chapter["train"].x.T).nan_to_num() > 0.9, 1) & alive[:, None] & alive
     together = spec.labels[:, None] == spec.labels

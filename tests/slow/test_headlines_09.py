@@ -52,7 +52,7 @@ def test_statement_19_sharing_is_quicker_in_order_and_slower_shuffled(chapter, o
     mean = {}
     for kind in ("local", "convolution"):
         rate = chapter["stored"][f"signals {order}, {kind}"]["lr"]
-        watch = partial(chapter["notebook"].accuracy, data=data.validation)
+        watch = partial(chapter["chapter"].accuracy, data=data.validation)
         curves = []
         for seed in SEEDS:
             model = chapter["signal_network"](kind, seed)

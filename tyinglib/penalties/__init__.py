@@ -15,9 +15,10 @@ penalty        g(x)                                            prox
 =============  ==============================================  =========================================
 
 `protocol` says what any penalty has; a new one needs no more. `norms` work entry by entry, `slices` slice by slice,
-`ordered` are OWL and GrOWL, `weight_sequences` their weights.
+`ordered` are OWL and GrOWL, `weight_sequences` their w. `difference` puts any of them on the difference of two weights.
 """
 
+from tyinglib.penalties.difference import difference_value, prox_difference
 from tyinglib.penalties.norms import L1, L2, ElasticNet, prox_l2, soft_threshold
 from tyinglib.penalties.ordered import OWL, GrOWL, growl_norm, owl_dual_norm, owl_norm, prox_growl, prox_owl
 from tyinglib.penalties.protocol import Penalty
@@ -32,12 +33,14 @@ __all__ = [
     "GrOWL",
     "GroupLasso",
     "Penalty",
+    "difference_value",
     "group_soft_threshold",
     "growl_norm",
     "oscar_weights",
     "owl_dual_norm",
     "owl_norm",
     "pld_weights",
+    "prox_difference",
     "prox_growl",
     "prox_l2",
     "prox_owl",

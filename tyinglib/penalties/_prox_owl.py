@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from tyinglib import selection
-from tyinglib._checks import Array, check_weights
+from tyinglib._checks import Array
 from tyinglib._tensors import wide
 
 
@@ -26,9 +26,9 @@ class ProxOWL(torch.autograd.Function):
     """prox_owl row by row, and the labels of its blocks: the Jacobian is a signed projection onto a tie."""
 
     @staticmethod
-    def forward(rows: Tensor, weights: Tensor | Array, step_size: float, with_labels: bool) -> tuple[Tensor, Tensor]:
+    def forward(rows: Tensor, w: Array, step_size: float, with_labels: bool) -> tuple[Tensor, Tensor]:
         labels = torch.empty(rows.shape if with_labels else (len(rows), 0), dtype=torch.int64)
-        return prox_rows(rows, weights, step_size, labels.numpy() if with_labels else None), labels.to(rows.device)
+        return prox_rows(rows, w, step_size, labels.numpy() if with_labels else None), labels.to(rows.device)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Any, float, bool], output: tuple[Tensor, Tensor]) -> None:
@@ -46,11 +46,9 @@ class ProxOWL(torch.autograd.Function):
         return _average_over_blocks(tangents[0], *ctx.saved_tensors), None
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], rows: Tensor, weights: Tensor, *settings: Any) -> Any:
-        if in_dims[0] is None or in_dims[1] is not None:
-            raise ValueError("prox_owl can be mapped over its first argument only: all problems share the weights")
+    def vmap(info: Any, in_dims: tuple[Any, ...], rows: Tensor, *settings: Any) -> Any:
         stacked = rows.movedim(in_dims[0], 0)
-        result, labels = ProxOWL.apply(stacked.reshape(-1, stacked.shape[-1]), weights, *settings)  # type: ignore[no-untyped-call]
+        result, labels = ProxOWL.apply(stacked.reshape(-1, stacked.shape[-1]), *settings)  # type: ignore[no-untyped-call]
         return (result.view(stacked.shape), labels.view(*stacked.shape[:-1], -1)), (0, 0)
 
 
@@ -66,12 +64,8 @@ def _average_over_blocks(grad: Tensor, signs: Tensor, labels: Tensor) -> Tensor:
     return means * signs
 
 
-def prox_rows(rows: Tensor, weights: Tensor | Array, step_size: float, labels: Array | None = None) -> Tensor:
-    """The prox of each row; `labels`, if given, is filled with those of its blocks of equal results.
-
-    Weights that come as an array were checked before.
-    """
-    w = weights if isinstance(weights, np.ndarray) else check_weights(weights, rows.shape[1])
+def prox_rows(rows: Tensor, w: Array, step_size: float, labels: Array | None = None) -> Tensor:
+    """The prox of each row; `labels`, if given, is filled with those of its blocks of equal results."""
     if step_size != 1:
         w = w * step_size
     array = wide(rows.detach()).cpu().numpy()

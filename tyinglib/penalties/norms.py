@@ -114,20 +114,8 @@ class L1:
         """`soft_threshold` by step_size * lam. As `Penalty.prox`."""
         return soft_threshold(weight, check_step_size(step_size) * self.lam)
 
-    def lam_max(self, grad: Tensor) -> float:
-        """The factor on this penalty from which on 0 is optimal, where the loss has gradient `grad` at 0.
-
-        Parameters
-        ----------
-        grad
-            Of the weight's shape.
-
-        Returns
-        -------
-        float
-            The dual norm of the gradient: for l1, its largest entry in size over lam. 0 where the gradient is zero;
-            infinite where no factor is enough.
-        """
+    def factor_to_zero(self, grad: Tensor) -> float:
+        """The largest entry in size over lam. As `Penalty.factor_to_zero`."""
         return ratio(largest(wide(grad).abs()), self.lam)
 
 
@@ -166,8 +154,8 @@ class L2:
         """`prox_l2` of strength step_size * lam. As `Penalty.prox`."""
         return prox_l2(weight, check_step_size(step_size) * self.lam)
 
-    def lam_max(self, grad: Tensor) -> float:
-        """Infinite, unless the gradient is zero: no square makes 0 optimal. As `L1.lam_max`."""
+    def factor_to_zero(self, grad: Tensor) -> float:
+        """Infinite, unless the gradient is zero: no square makes 0 optimal. As `Penalty.factor_to_zero`."""
         return math.inf if largest(grad.abs()) else 0.0
 
 
@@ -208,6 +196,6 @@ class ElasticNet:
         """`soft_threshold`, then `prox_l2`: in this order it is exact. As `Penalty.prox`."""
         return L2(self.l2).prox(L1(self.l1).prox(weight, step_size), step_size)
 
-    def lam_max(self, grad: Tensor) -> float:
-        """The factor from which on 0 is optimal. As `L1.lam_max`."""
+    def factor_to_zero(self, grad: Tensor) -> float:
+        """The largest entry in size over l1. As `Penalty.factor_to_zero`."""
         return ratio(largest(wide(grad).abs()), self.l1)

@@ -13,6 +13,7 @@ class Penalty(Protocol):
 
     Examples
     --------
+    >>> from tyinglib.penalties import L1
     >>> isinstance(L1(0.1), Penalty)
     True
 
@@ -59,5 +60,25 @@ class Penalty(Protocol):
         ValueError
             If the weight holds NaN or infinite values, is not floating point or does not fit the penalty, or step_size
             is negative or not finite.
+        """
+        ...
+
+    def factor_to_zero(self, grad: Tensor) -> float:
+        """The smallest factor on this penalty with which 0 is optimal, where the loss has gradient `grad` at 0.
+
+        Parameters
+        ----------
+        grad
+            Of the weight's shape; floating point.
+
+        Returns
+        -------
+        float
+            The dual norm of the gradient. 0 where the gradient is zero; infinite where no factor is enough.
+
+        Raises
+        ------
+        ValueError
+            If the gradient does not fit the penalty.
         """
         ...

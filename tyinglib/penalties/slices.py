@@ -12,6 +12,7 @@ from tyinglib import _sharded
 from tyinglib._checks import (
     check_dim,
     check_finite,
+    check_integer,
     check_step_size,
     check_strength,
     check_tensor,
@@ -70,7 +71,7 @@ def slice_norms(weight: Tensor, dim: int) -> Tensor:
     return norms.index_copy(0, lost, _scaled_norms(doubtful, others, largest))
 
 
-def group_soft_threshold(weight: Tensor, threshold: float, *, dim: int = 1) -> Tensor:
+def group_soft_threshold(weight: Tensor, threshold: float, *, dim: int) -> Tensor:
     """The prox of threshold * (sum of the slices' l2 norms): every slice gets shorter, or becomes zero.
 
     Parameters
@@ -94,7 +95,7 @@ def group_soft_threshold(weight: Tensor, threshold: float, *, dim: int = 1) -> T
 
     Examples
     --------
-    >>> group_soft_threshold(torch.tensor([[3.0, 0.3], [4.0, 0.4]]), 1.0)
+    >>> group_soft_threshold(torch.tensor([[3.0, 0.3], [4.0, 0.4]]), 1.0, dim=1)
     tensor([[2.4000, 0.0000],
             [3.2000, 0.0000]])
 
@@ -121,21 +122,22 @@ class GroupLasso:
     Raises
     ------
     ValueError
-        If lam is negative or not finite.
+        If lam is negative or not finite, or dim is no integer.
 
     Examples
     --------
-    >>> GroupLasso(1.0).value(torch.tensor([[3.0, 0.0], [4.0, 2.0]]))
+    >>> GroupLasso(1.0, dim=1).value(torch.tensor([[3.0, 0.0], [4.0, 2.0]]))
     tensor(7.)
 
     Reference: Yuan and Lin (2006). Chapter: Norm penalties.
     """
 
     lam: float
-    dim: int = 1
+    dim: int
 
     def __post_init__(self) -> None:
         check_strength("lam", self.lam)
+        check_integer("dim", self.dim)
 
     def value(self, weight: Tensor) -> Tensor:
         """g(weight). As `Penalty.value`."""
@@ -145,14 +147,8 @@ class GroupLasso:
         """`group_soft_threshold` by step_size * lam. As `Penalty.prox`."""
         return group_soft_threshold(weight, check_step_size(step_size) * self.lam, dim=self.dim)
 
-    def lam_max(self, grad: Tensor) -> float:
-        """The factor from which on 0 is optimal. As `L1.lam_max`.
-
-        Raises
-        ------
-        ValueError
-            If the gradient is not floating point, or has no dimension `dim`.
-        """
+    def factor_to_zero(self, grad: Tensor) -> float:
+        """The largest slice\'s norm over lam. As `Penalty.factor_to_zero`."""
         return ratio(largest(slice_norms(grad, self.dim)), self.lam)
 
 
