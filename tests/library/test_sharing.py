@@ -220,7 +220,7 @@ def test_bad_penalties_are_named(pair):
     a, b = pair
     for call in (tying_penalty, tying_group, functools.partial(prox_tying, step_size=1.0)):
         for wrong in ("l2", L1, 0.1):
-            with pytest.raises(ValueError, match=r"penalty must be as those in tyinglib\.penalties"):
+            with pytest.raises(ValueError, match=r"penalty must be one of tyinglib\.penalties, as L1\(0\.1\)"):
                 call(a, b, ["encoder"], wrong)
     with pytest.raises(ValueError, match="step_size must be"):
         prox_tying(a, b, ["encoder"], L1(1.0), step_size=-1)
