@@ -14,7 +14,7 @@ underscore is for the library alone; `tyinglib.book` is for the chapters, and is
 
 from tyinglib.compacting import compact
 from tyinglib.counting import ParameterCount, count_parameters, storage_bits
-from tyinglib.diagnosis import Finding, check_sharing
+from tyinglib.diagnosis import Diagnosis, check_sharing
 from tyinglib.finding import AffinityPropagation, KMeans, Leaders, find_ties
 from tyinglib.optim import ProxSGD
 from tyinglib.penalties import (
@@ -39,8 +39,8 @@ __all__ = [
     "L2",
     "OWL",
     "AffinityPropagation",
+    "Diagnosis",
     "ElasticNet",
-    "Finding",
     "GrOWL",
     "GrOWLRegressor",
     "GroupLasso",

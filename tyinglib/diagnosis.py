@@ -22,7 +22,7 @@ Named = dict[int, tuple[nn.Parameter, list[str]]]  # by identity: a parameter an
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that is wrong, as a sentence.
 
     Parameters
@@ -37,7 +37,7 @@ class Finding:
 
     Examples
     --------
-    >>> print(Finding("stale", (), "the optimizer holds 1 parameter that no module has"))
+    >>> print(Diagnosis("stale", (), "the optimizer holds 1 parameter that no module has"))
     the optimizer holds 1 parameter that no module has
 
     Chapter: Two models, one set of weights.
@@ -56,7 +56,7 @@ def check_sharing(
     optimizers: torch.optim.Optimizer | Iterable[torch.optim.Optimizer] = (),
     expected: Iterable[Sequence[str]] = (),
     checkpoint: Mapping[str, Tensor] | None = None,
-) -> list[Finding]:
+) -> list[Diagnosis]:
     """Report sharing that was lost, weights that are stepped twice or never, and the like.
 
     Looks and changes nothing. Copies are recognised by equal values, so look soon after copying or loading: one
@@ -79,7 +79,7 @@ def check_sharing(
 
     Returns
     -------
-    list[Finding]
+    list[Diagnosis]
         Empty if nothing was found. Each prints as a sentence that names parameters, cause and remedy.
 
     Raises
@@ -96,7 +96,7 @@ def check_sharing(
     >>> check_sharing(pair)
     []
     >>> pair["b"] = copy.deepcopy(pair["b"])
-    >>> [(finding.kind, finding.names) for finding in check_sharing(pair)]
+    >>> [(diagnosis.kind, diagnosis.names) for diagnosis in check_sharing(pair)]
     [('equal', ('a.weight', 'b.weight'))]
 
     Chapter: Two models, one set of weights.
@@ -110,12 +110,12 @@ def check_sharing(
     for name, parameter in model.named_parameters(remove_duplicate=False):
         named.setdefault(id(parameter), (parameter, []))[1].append(name)
     missing = [*_not_as_expected(named, expected), *_not_as_declared(model, named)]
-    told = {name for finding in missing for name in finding.names}
-    missing += [finding for finding in _left_behind(named) if not told.issuperset(finding.names)]
-    told.update(name for finding in missing for name in finding.names)
+    told = {name for diagnosis in missing for name in diagnosis.names}
+    missing += [diagnosis for diagnosis in _left_behind(named) if not told.issuperset(diagnosis.names)]
+    told.update(name for diagnosis in missing for name in diagnosis.names)
     return [
         *missing,
-        *(finding for finding in _two_of_one(named) if not told.issuperset(finding.names)),
+        *(diagnosis for diagnosis in _two_of_one(named) if not told.issuperset(diagnosis.names)),
         *_stepped(named, list(optimizers)),
         *_wrapped_too_early(model, named),
         *_apart(modules, named),
@@ -123,7 +123,7 @@ def check_sharing(
     ]
 
 
-def _not_as_expected(named: Named, expected: Iterable[Sequence[str]]) -> Iterator[Finding]:
+def _not_as_expected(named: Named, expected: Iterable[Sequence[str]]) -> Iterator[Diagnosis]:
     by_name = {name: parameter for parameter, names in named.values() for name in names}
     for group in expected:
         if isinstance(group, str):
@@ -143,7 +143,7 @@ def _not_as_expected(named: Named, expected: Iterable[Sequence[str]]) -> Iterato
         else:
             cause = f"{', '.join(changed)}; undo that, or do it in every place and call share(...) again, then "
         are = f"are {apart}" if apart > 1 else "are read in different ways"
-        yield Finding(
+        yield Diagnosis(
             "expected", names, f"{_quoted(group)} should be one parameter and {are}: {cause}build the optimizer"
         )
 
@@ -169,7 +169,7 @@ def _name_now(known: Mapping[str, object], name: str) -> tuple[str, int] | None:
     return None
 
 
-def _not_as_declared(model: nn.Module, named: Named) -> Iterator[Finding]:
+def _not_as_declared(model: nn.Module, named: Named) -> Iterator[Diagnosis]:
     """What a model of Hugging Face's transformers (5 or newer) says that it shares, and does not."""
     by_name = {name: parameter for parameter, names in named.values() for name in names}
     told = set()
@@ -181,7 +181,7 @@ def _not_as_declared(model: nn.Module, named: Named) -> Iterator[Finding]:
             if len(names) < 2 or names in told or by_name[names[0]] is by_name[names[1]]:
                 continue
             told.add(names)
-            yield Finding(
+            yield Diagnosis(
                 "declared",
                 names,
                 f"{_quoted(names)} are two parameters, and the model declares that they are one "
@@ -190,7 +190,7 @@ def _not_as_declared(model: nn.Module, named: Named) -> Iterator[Finding]:
             )
 
 
-def _left_behind(named: Named) -> Iterator[Finding]:
+def _left_behind(named: Named) -> Iterator[Diagnosis]:
     """Parameters that were one before one of them was tied or untied."""
     once_one: dict[str, list[str]] = {}
     for parameter, names in named.values():
@@ -198,7 +198,7 @@ def _left_behind(named: Named) -> Iterator[Finding]:
             once_one.setdefault(getattr(parameter, ORIGIN), []).append(names[0])
     for firsts in once_one.values():
         if len(firsts) > 1:
-            yield Finding(
+            yield Diagnosis(
                 "replaced",
                 tuple(firsts),
                 f"{_quoted(firsts)} were one parameter until a tie was made or undone, and are {len(firsts)}: they "
@@ -207,7 +207,7 @@ def _left_behind(named: Named) -> Iterator[Finding]:
             )
 
 
-def _two_of_one(named: Named) -> Iterator[Finding]:
+def _two_of_one(named: Named) -> Iterator[Diagnosis]:
     """Two parameters in the same memory, or with the same values."""
     groups: dict[tuple[object, ...], list[tuple[Tensor, str]]] = {}
     for parameter, names in named.values():
@@ -223,7 +223,7 @@ def _two_of_one(named: Named) -> Iterator[Finding]:
         for (x, first), (y, second) in combinations(members, 2):
             overlap = _overlap(x, y)
             if key[0] == "memory" and overlap:
-                yield Finding(
+                yield Diagnosis(
                     "memory",
                     (first, second),
                     f"{_quoted((first, second))} are two parameters in one piece of memory: each has a gradient of its "
@@ -231,7 +231,7 @@ def _two_of_one(named: Named) -> Iterator[Finding]:
                     "call share(...) again, then build the optimizer",
                 )
             elif key[0] == "values" and not overlap and _equal_not_by_accident(x, y):
-                yield Finding(
+                yield Diagnosis(
                     "equal",
                     (first, second),
                     f"{_quoted((first, second))} hold equal values but are two parameters: they will drift apart with "
@@ -259,7 +259,7 @@ def _equal_not_by_accident(x: Tensor, y: Tensor) -> bool:
     return bool((flat != flat[0]).any()) and torch.equal(x, y)
 
 
-def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[Finding]:
+def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[Diagnosis]:
     holders: dict[int, list[int]] = {}
     for number, optimizer in enumerate(optimizers):
         held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -267,7 +267,7 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
             holders.setdefault(id(parameter), []).append(number)
         stale = {id(parameter): tuple(parameter.shape) for parameter in held if id(parameter) not in named}
         if stale:
-            yield Finding(
+            yield Diagnosis(
                 "stale",
                 (),
                 f"optimizer {number} steps {len(stale)} parameter(s) that the modules do not have, of shape "
@@ -278,7 +278,7 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
         numbers = holders.get(key, [])
         if len(numbers) > 1:
             where = f"optimizers {_listed(str(n) for n in numbers)}" if len(set(numbers)) > 1 else "one optimizer"
-            yield Finding(
+            yield Diagnosis(
                 "twice",
                 tuple(names),
                 f"{_one(names)} is {len(numbers)} times in {where}: every step moves it that often, and weight "
@@ -287,7 +287,7 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
         for number in dict.fromkeys(numbers):
             for what, state in optimizers[number].state.get(parameter, {}).items():
                 if isinstance(state, Tensor) and state.ndim and state.shape != parameter.shape:
-                    yield Finding(
+                    yield Diagnosis(
                         "state",
                         tuple(names),
                         f"{_one(names)} has shape {tuple(parameter.shape)}, but optimizer {number} keeps a {what!r} "
@@ -297,7 +297,7 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
                     break
     unheld = [names[0] for key, (p, names) in named.items() if p.requires_grad and key not in holders]
     if optimizers and unheld:
-        yield Finding(
+        yield Diagnosis(
             "untrained",
             tuple(unheld),
             f"{_quoted(unheld)} can be trained, but no optimizer holds it: it was made after the optimizer was built; "
@@ -305,7 +305,7 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
         )
 
 
-def _wrapped_too_early(model: nn.Module, named: Named) -> Iterator[Finding]:
+def _wrapped_too_early(model: nn.Module, named: Named) -> Iterator[Diagnosis]:
     for module in model.modules():
         averaged = getattr(module, "_module_parameters", None)  # what its buckets were made of
         if not isinstance(module, DistributedDataParallel) or averaged is None:
@@ -314,7 +314,7 @@ def _wrapped_too_early(model: nn.Module, named: Named) -> Iterator[Finding]:
         inside = {id(p) for p in module.parameters() if p.requires_grad} - known
         names = [named[key][1][0] for key in named if key in inside]
         if names:
-            yield Finding(
+            yield Diagnosis(
                 "ddp",
                 tuple(names),
                 f"{_quoted(names)} came into the model, or was tied, after DistributedDataParallel wrapped it: its "
@@ -322,7 +322,7 @@ def _wrapped_too_early(model: nn.Module, named: Named) -> Iterator[Finding]:
             )
 
 
-def _apart(modules: Sequence[nn.Module], named: Named) -> Iterator[Finding]:
+def _apart(modules: Sequence[nn.Module], named: Named) -> Iterator[Diagnosis]:
     """A model with a shared parameter, and parameters on several devices."""
     models = modules
     if len(modules) == 1 and isinstance(modules[0], (nn.ModuleDict, nn.ModuleList)):
@@ -332,7 +332,7 @@ def _apart(modules: Sequence[nn.Module], named: Named) -> Iterator[Finding]:
         devices = sorted({str(named[key][0].device) for key in mine})
         shared = [named[key][1] for key in named if key in mine and len(named[key][1]) > 1]
         if len(devices) > 1 and shared:
-            yield Finding(
+            yield Diagnosis(
                 "device",
                 tuple(shared[0]),
                 f"a model that shares {_quoted(shared[0])} is spread over {_listed(devices)}: moving one of two models "
@@ -340,11 +340,11 @@ def _apart(modules: Sequence[nn.Module], named: Named) -> Iterator[Finding]:
             )
 
 
-def _checkpoint_differs(named: Named, checkpoint: Mapping[str, Tensor]) -> Iterator[Finding]:
+def _checkpoint_differs(named: Named, checkpoint: Mapping[str, Tensor]) -> Iterator[Diagnosis]:
     for _, names in named.values():
         stored = [name for name in names if name in checkpoint]
         if any(not torch.equal(checkpoint[name], checkpoint[stored[0]]) for name in stored[1:]):
-            yield Finding(
+            yield Diagnosis(
                 "checkpoint",
                 tuple(stored),
                 f"{_quoted(stored)} are one parameter here and differ in the checkpoint: loading keeps the last and "

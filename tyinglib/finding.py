@@ -28,6 +28,8 @@ from tyinglib._tensors import wide
 from tyinglib.penalties.slices import slice_norms
 from tyinglib.tying import TieSpec
 
+Similarity = Literal["length", "cosine"]
+
 
 @runtime_checkable
 class Grouping(Protocol):
@@ -233,7 +235,7 @@ def find_ties(
     *,
     dim: int,
     by: Grouping = AffinityPropagation(),
-    similarity: Literal["length", "cosine"] = "length",
+    similarity: Similarity = "length",
 ) -> TieSpec:
     """Which slices of a weight to tie: the second stage of GrOWL.
 
@@ -286,7 +288,7 @@ def find_ties(
     return TieSpec(labels, dim)
 
 
-def _comparable(rows: Tensor, similarity: str) -> Tensor:
+def _comparable(rows: Tensor, similarity: Similarity) -> Tensor:
     """Rows whose squares neither overflow nor get lost: as they are, or in float64 and times a power of two.
 
     Similarities and distances are compared with each other, so one scale for all changes nothing; for the angle, each

@@ -180,7 +180,7 @@ def expand(codebook: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
     Raises
     ------
     ValueError
-        If the labels are bad, or the codebook has not one slice a group.
+        If the labels are bad, or the codebook does not have one slice for each group.
 
     Examples
     --------

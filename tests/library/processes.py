@@ -251,8 +251,8 @@ def looked_at() -> dict[str, list[str]]:
     twins = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     twins[1].load_state_dict(twins[0].state_dict())
     return {
-        "in order": [finding.kind for finding in check_sharing(model, optimizers=optimizer_of(model))],
-        "optimizer before fully_shard": [finding.kind for finding in check_sharing(model, optimizers=early)],
-        "tied after DDP": [finding.kind for finding in check_sharing(wrapped)],
-        "equal twins": [finding.kind for finding in check_sharing(fully_shard(twins))],
+        "in order": [diagnosis.kind for diagnosis in check_sharing(model, optimizers=optimizer_of(model))],
+        "optimizer before fully_shard": [diagnosis.kind for diagnosis in check_sharing(model, optimizers=early)],
+        "tied after DDP": [diagnosis.kind for diagnosis in check_sharing(wrapped)],
+        "equal twins": [diagnosis.kind for diagnosis in check_sharing(fully_shard(twins))],
     }

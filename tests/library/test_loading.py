@@ -354,7 +354,7 @@ def test_who_shared_a_weight_from_outside_keeps_it_and_is_found(path):
     path.write_bytes(good)
     load_tied(model, path)
     assert torch.equal(outside.weight, kept)
-    assert [finding.names for finding in check_sharing(model, outside)] == [
+    assert [diagnosis.names for diagnosis in check_sharing(model, outside)] == [
         ("0.c.parametrizations.weight.original", "1.weight")
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
-from typing import Any
+from typing import Any, Literal, get_args
 
 STATEMENTS = {
     1: "Networks hold so many weights that storing and computing them is expensive.",
@@ -30,7 +30,8 @@ STATEMENTS = {
 }
 
 
-VERDICTS = ("holds", "holds when", "does not hold")
+Verdict = Literal["holds", "holds when", "does not hold"]
+VERDICTS = get_args(Verdict)
 
 
 class Ledger:
@@ -58,7 +59,7 @@ class Ledger:
         self.chapter = chapter
         self.rows: list[dict[str, Any]] = []
 
-    def add(self, statement: int, verdict: str, measured: str, evidence: bool) -> None:
+    def add(self, statement: int, verdict: Verdict, measured: str, evidence: bool) -> None:
         """Enter a verdict, which the evidence must support.
 
         Parameters

@@ -8,7 +8,7 @@ Series differ by marker and line as well, for print and for colour-blind readers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -256,7 +256,7 @@ def stacked_sum(parts: Sequence[float], *, ax: Axes, names: Sequence[str], total
     return ax
 
 
-def log_ticks(ax: Axes, axis: str, values: Sequence[float]) -> Axes:
+def log_ticks(ax: Axes, axis: Literal["x", "y"], values: Sequence[float]) -> Axes:
     """A logarithmic axis that is labelled at the values that were measured, and nowhere else.
 
     Parameters

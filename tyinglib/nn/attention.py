@@ -8,6 +8,8 @@ keeps less of the text: its keys and values are phi's.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 from tyinglib import selection
 from tyinglib.tying import TieSpec
 
-WAYS = ("mean", "first", "random", "aligned")
+Way = Literal["mean", "first", "random", "aligned"]
+WAYS = get_args(Way)
 
 
 class Attention(nn.Module):
@@ -116,7 +119,7 @@ def head_spec(width: int, heads: int, kv_heads: int) -> TieSpec:
 
 
 @torch.no_grad()
-def pool_heads(attention: Attention, kv_heads: int, how: str = "mean") -> Attention:
+def pool_heads(attention: Attention, kv_heads: int, how: Way = "mean") -> Attention:
     """Fewer key and value heads, made from the ones that are there.
 
     Parameters

@@ -7,7 +7,7 @@ Every step has its own slice along dim 0 of the weight; the recurrent net is the
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,13 @@ from tyinglib import selection, tying
 from tyinglib._checks import check_whole
 from tyinglib.tying import TieSpec, tie, tie_specs
 
-CELLS = {"elman": (nn.RNN, 1), "lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3)}  # torch's layer, and its gates
+Cell = Literal["elman", "lstm", "gru"]
+# torch's layer, and its gates
+CELLS: dict[Cell, tuple[type[nn.RNNBase], int]] = {"elman": (nn.RNN, 1), "lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3)}
+    "elman": (nn.RNN, 1),
+    "lstm": (nn.LSTM, 4),
+    "gru": (nn.GRU, 3),
+}  # torch's layer, and its gates
 
 
 class UnrolledRNN(nn.Module):
@@ -64,8 +70,8 @@ class UnrolledRNN(nn.Module):
         hidden_size: int,
         steps: int,
         *,
-        cell: str = "elman",
-        nonlinearity: str = "tanh",
+        cell: Cell = "elman",
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
         bias: bool = True,
         batch_first: bool = False,
         device: torch.device | str | None = None,

@@ -217,10 +217,10 @@ def read(path: Path, limit: int) -> Contents:
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
-            raise ValueError(f"{path} has {size} bytes, more than this model can need ({limit}); it is of another one")
+            raise ValueError(f"{path} has {size} bytes, more than this model can need ({limit}): it is another model's")
         data = file.read(limit + 1)
     if len(data) > limit:  # it grew, or is no plain file
-        raise ValueError(f"{path} has more bytes than this model can need ({limit}); it is of another one")
+        raise ValueError(f"{path} has more bytes than this model can need ({limit}): it is another model's")
     tensors, metadata = _parse(data, path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} was not written by save_tied; load it with safetensors.torch.load_model")

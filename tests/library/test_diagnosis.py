@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrizations, prune
 
-from tyinglib import Finding, TieSpec, check_sharing, share, shared_parameters, tie, unshare, untie
+from tyinglib import Diagnosis, TieSpec, check_sharing, share, shared_parameters, tie, unshare, untie
 
 
 def model():
@@ -28,8 +28,8 @@ def pair():
 ENCODER = ("a.encoder.weight", "b.encoder.weight")
 
 
-def kinds(findings):
-    return [finding.kind for finding in findings]
+def kinds(diagnoses):
+    return [diagnosis.kind for diagnosis in diagnoses]
 
 
 def test_nothing_to_report(pair):
@@ -66,10 +66,10 @@ def test_halves_of_one_piece_of_memory_do_not_overlap():
 def test_a_copy_of_one_model(pair):
     expected = shared_parameters(pair)
     pair["b"] = copy.deepcopy(pair["b"])
-    findings = check_sharing(pair)
-    assert kinds(findings) == ["equal", "equal"]
-    assert findings[0].names == ENCODER
-    assert str(findings[0]) == (
+    diagnoses = check_sharing(pair)
+    assert kinds(diagnoses) == ["equal", "equal"]
+    assert diagnoses[0].names == ENCODER
+    assert str(diagnoses[0]) == (
         "'a.encoder.weight' and 'b.encoder.weight' hold equal values but are two parameters: they will drift apart "
         "with the next step (a deep copy of one model, or a loaded checkpoint, does this); call share(...) again, or "
         "leave it if they should only start equal"
@@ -78,9 +78,9 @@ def test_a_copy_of_one_model(pair):
         for parameter in pair["b"].parameters():
             parameter += torch.randn_like(parameter)
     assert check_sharing(pair) == []  # by values nothing shows any more
-    findings = check_sharing(pair, expected=expected)
-    assert kinds(findings) == ["expected", "expected"]
-    assert "should be one parameter and are 2" in str(findings[0])
+    diagnoses = check_sharing(pair, expected=expected)
+    assert kinds(diagnoses) == ["expected", "expected"]
+    assert "should be one parameter and are 2" in str(diagnoses[0])
     share(pair["b"], pair["a"], ["encoder"])
     assert check_sharing(pair, expected=expected) == []
 
@@ -93,18 +93,18 @@ def test_what_was_expected_is_told_once(pair):
 
 def test_assign_leaves_two_parameters_in_one_memory(pair):
     pair.load_state_dict(pair.state_dict(), assign=True)
-    findings = check_sharing(pair)
-    assert kinds(findings) == ["memory", "memory"]
-    assert findings[0].names == ENCODER
-    assert "steps the memory twice" in str(findings[0])
+    diagnoses = check_sharing(pair)
+    assert kinds(diagnoses) == ["memory", "memory"]
+    assert diagnoses[0].names == ENCODER
+    assert "steps the memory twice" in str(diagnoses[0])
 
 
 def test_two_optimizers(pair):
     both = [torch.optim.SGD(one.parameters(), lr=0.1) for one in pair.values()]
-    findings = check_sharing(pair, optimizers=both)
-    assert kinds(findings) == ["twice", "twice"]
-    assert findings[0].names == ENCODER
-    assert str(findings[0]).startswith(
+    diagnoses = check_sharing(pair, optimizers=both)
+    assert kinds(diagnoses) == ["twice", "twice"]
+    assert diagnoses[0].names == ENCODER
+    assert str(diagnoses[0]).startswith(
         "one parameter ('a.encoder.weight' and 'b.encoder.weight') is 2 times in optimizers 0 and 1: every step"
     )
 
@@ -113,27 +113,27 @@ def test_twice_in_one_optimizer(pair):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         optimizer = torch.optim.SGD([*pair["a"].parameters(), *pair["b"].parameters()], lr=0.1)
-    findings = check_sharing(pair, optimizers=optimizer)
-    assert kinds(findings) == ["twice", "twice"]
-    assert "is 2 times in one optimizer" in str(findings[0])
+    diagnoses = check_sharing(pair, optimizers=optimizer)
+    assert kinds(diagnoses) == ["twice", "twice"]
+    assert "is 2 times in one optimizer" in str(diagnoses[0])
 
 
 def test_sharing_after_the_optimizer_was_built():
     both = nn.ModuleDict({"a": model(), "b": model()})
     optimizer = torch.optim.SGD(both.parameters(), lr=0.1)
     share(both["b"], both["a"], ["encoder"])
-    (finding,) = check_sharing(both, optimizers=optimizer)
-    assert finding.kind == "stale"
-    assert "steps 2 parameter(s)" in str(finding)
-    assert "(3, 4) and (3,)" in str(finding)
+    (diagnosis,) = check_sharing(both, optimizers=optimizer)
+    assert diagnosis.kind == "stale"
+    assert "steps 2 parameter(s)" in str(diagnosis)
+    assert "(3, 4) and (3,)" in str(diagnosis)
 
 
 def test_unsharing_after_the_optimizer_was_built(pair):
     optimizer = torch.optim.SGD(pair.parameters(), lr=0.1)
     unshare(pair["b"], ["encoder"])
-    findings = check_sharing(pair, optimizers=optimizer)
-    assert kinds(findings) == ["equal", "equal", "untrained"]
-    assert findings[-1].names == ("b.encoder.weight", "b.encoder.bias")
+    diagnoses = check_sharing(pair, optimizers=optimizer)
+    assert kinds(diagnoses) == ["equal", "equal", "untrained"]
+    assert diagnoses[-1].names == ("b.encoder.weight", "b.encoder.bias")
     for parameter in pair["b"]["encoder"].parameters():
         parameter.requires_grad_(False)
     assert kinds(check_sharing(pair, optimizers=optimizer)) == ["equal", "equal"]
@@ -143,8 +143,8 @@ def test_a_codebook_made_after_the_optimizer():
     layer = nn.Linear(4, 3)
     optimizer = torch.optim.SGD([layer.bias], lr=0.1)
     tie(layer, "weight", TieSpec([0, 0, 1, 1], dim=1))
-    (finding,) = check_sharing(layer, optimizers=optimizer)
-    assert (finding.kind, finding.names) == ("untrained", ("parametrizations.weight.original",))
+    (diagnosis,) = check_sharing(layer, optimizers=optimizer)
+    assert (diagnosis.kind, diagnosis.names) == ("untrained", ("parametrizations.weight.original",))
 
 
 def test_tying_after_the_optimizer_was_built():
@@ -161,9 +161,9 @@ def test_another_shape_after_the_first_step():
     layer(torch.ones(1, 4)).sum().backward()
     optimizer.step()
     layer.weight.data = torch.randn(3, 2)
-    (finding,) = check_sharing(layer, optimizers=optimizer)
-    assert finding.kind == "state"
-    assert "has shape (3, 2), but optimizer 0 keeps a 'exp_avg' of shape (3, 4)" in str(finding)
+    (diagnosis,) = check_sharing(layer, optimizers=optimizer)
+    assert diagnosis.kind == "state"
+    assert "has shape (3, 2), but optimizer 0 keeps a 'exp_avg' of shape (3, 4)" in str(diagnosis)
 
 
 @pytest.mark.parametrize("undo", [False, True])
@@ -174,10 +174,10 @@ def test_tying_one_of_two_sharers(undo):
     tie(net["table"], "weight", TieSpec([0, 0, 1, 1, 2, 2], dim=0))
     if undo:
         untie(net["table"], "weight")
-    (finding,) = check_sharing(net)
+    (diagnosis,) = check_sharing(net)
     now = "table.weight" if undo else "table.parametrizations.weight.original"
-    assert (finding.kind, finding.names) == ("replaced", (now, "head.weight"))
-    assert f"'{now}' and 'head.weight' were one parameter until a tie was made or undone, and are 2" in str(finding)
+    assert (diagnosis.kind, diagnosis.names) == ("replaced", (now, "head.weight"))
+    assert f"'{now}' and 'head.weight' were one parameter until a tie was made or undone, and are 2" in str(diagnosis)
     assert [check_sharing(one) for one in net.values()] == [[], []]  # each by itself is sound
     unshare(net["head"], ["weight"])
     assert check_sharing(net) == []
@@ -246,9 +246,9 @@ def test_what_was_expected_under_its_old_name(change, said):
     net = table_and_head()
     expected = shared_parameters(net)
     change(net)
-    (finding,) = check_sharing(net, expected=expected)
-    assert finding.kind == "expected"
-    assert said in str(finding)
+    (diagnosis,) = check_sharing(net, expected=expected)
+    assert diagnosis.kind == "expected"
+    assert said in str(diagnosis)
 
 
 def test_what_was_expected_of_codebooks_that_are_untied_now():
@@ -271,12 +271,12 @@ def test_what_a_model_declares():
     assert check_sharing(net) == check_sharing(nn.Sequential(net)) == []
     net["head"].weight = nn.Parameter(torch.randn(6, 4))
     assert [(f.kind, f.names) for f in check_sharing(net)] == [("declared", ("head.weight", "table.weight"))]
-    (finding,) = check_sharing(nn.Sequential(net))
-    assert finding.names == ("0.head.weight", "0.table.weight")
+    (diagnosis,) = check_sharing(nn.Sequential(net))
+    assert diagnosis.names == ("0.head.weight", "0.table.weight")
     share(net["head"], net["table"], ["weight"])
     tie(net["table"], "weight", SIX)
-    (finding,) = check_sharing(net)
-    assert finding.names == ("head.weight", "table.parametrizations.weight.original")
+    (diagnosis,) = check_sharing(net)
+    assert diagnosis.names == ("head.weight", "table.parametrizations.weight.original")
 
 
 def test_untying_one_of_two_that_share_a_codebook():
@@ -284,15 +284,15 @@ def test_untying_one_of_two_that_share_a_codebook():
     net = nn.ModuleDict({name: tie(nn.Linear(4, 3), "weight", spec) for name in "ab"})
     share(net["b"], net["a"], ["parametrizations.weight.original"])
     untie(net["a"], "weight")
-    (finding,) = check_sharing(net)
-    assert (finding.kind, finding.names) == ("replaced", ("a.weight", "b.parametrizations.weight.original"))
+    (diagnosis,) = check_sharing(net)
+    assert (diagnosis.kind, diagnosis.names) == ("replaced", ("a.weight", "b.parametrizations.weight.original"))
 
 
 def test_two_devices(pair):
     pair["a"]["head"].to("meta")
-    (finding,) = check_sharing(pair)
-    assert (finding.kind, finding.names) == ("device", ENCODER)
-    assert "cpu and meta" in str(finding)
+    (diagnosis,) = check_sharing(pair)
+    assert (diagnosis.kind, diagnosis.names) == ("device", ENCODER)
+    assert "cpu and meta" in str(diagnosis)
     assert kinds(check_sharing(*pair.values())) == ["device"]
     unshare(pair["b"], ["encoder"])
     nn.init.normal_(pair["b"]["encoder"].weight)
@@ -308,10 +308,10 @@ def test_moving_to_a_device_without_numbers_loses_sharing(pair):
 
 def test_a_checkpoint_of_models_that_did_not_share(pair):
     other = nn.ModuleDict({"a": model(), "b": model()}).state_dict()
-    findings = check_sharing(pair, checkpoint=other)
-    assert kinds(findings) == ["checkpoint", "checkpoint"]
-    assert findings[0].names == ENCODER
-    assert "loading keeps the last" in str(findings[0])
+    diagnoses = check_sharing(pair, checkpoint=other)
+    assert kinds(diagnoses) == ["checkpoint", "checkpoint"]
+    assert diagnoses[0].names == ENCODER
+    assert "loading keeps the last" in str(diagnoses[0])
     assert check_sharing(pair, checkpoint={"a.encoder.weight": torch.zeros(3, 4)}) == []
 
 
@@ -323,13 +323,13 @@ def test_wrapped_before_tying(tmp_path):
         assert check_sharing(wrapped) == []
         assert hasattr(wrapped, "_module_parameters"), "torch renamed what check_sharing looks at"
         net[0].weight = nn.Parameter(torch.randn(3, 4))
-        (finding,) = check_sharing(wrapped)
-        assert (finding.kind, finding.names) == ("ddp", ("module.0.weight",))
+        (diagnosis,) = check_sharing(wrapped)
+        assert (diagnosis.kind, diagnosis.names) == ("ddp", ("module.0.weight",))
         wrapped = DistributedDataParallel(net)
         assert check_sharing(wrapped) == []
         tie(net[1], "weight", TieSpec([0, 0, 1], dim=1))
-        (finding,) = check_sharing(wrapped)
-        assert (finding.kind, finding.names) == ("ddp", ("module.1.parametrizations.weight.original",))
+        (diagnosis,) = check_sharing(wrapped)
+        assert (diagnosis.kind, diagnosis.names) == ("ddp", ("module.1.parametrizations.weight.original",))
         assert check_sharing(DistributedDataParallel(net)) == []
     finally:
         dist.destroy_process_group()
@@ -337,9 +337,9 @@ def test_wrapped_before_tying(tmp_path):
 
 def test_many_names_are_cut_short():
     net = nn.Sequential(*(nn.Linear(2, 2) for _ in range(4)))
-    (finding,) = check_sharing(net, optimizers=torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))[1:]
-    assert len(finding.names) == 8
-    assert "'1.bias' and 4 more can be trained" in str(finding)
+    (diagnosis,) = check_sharing(net, optimizers=torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))[1:]
+    assert len(diagnosis.names) == 8
+    assert "'1.bias' and 4 more can be trained" in str(diagnosis)
 
 
 def test_refused(pair):
@@ -358,4 +358,4 @@ def test_nothing_is_changed(pair):
 
 
 def test_a_finding_prints_as_its_sentence():
-    assert str(Finding("stale", (), "a sentence")) == "a sentence"
+    assert str(Diagnosis("stale", (), "a sentence")) == "a sentence"
