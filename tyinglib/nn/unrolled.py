@@ -18,12 +18,11 @@ from tyinglib._checks import check_whole
 from tyinglib.tying import TieSpec, tie, tie_specs
 
 Cell = Literal["elman", "lstm", "gru"]
-# torch's layer, and its gates
-CELLS: dict[Cell, tuple[type[nn.RNNBase], int]] = {"elman": (nn.RNN, 1), "lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3)}
+CELLS: dict[Cell, tuple[type[nn.RNNBase], int]] = {  # torch's layer, and its gates
     "elman": (nn.RNN, 1),
     "lstm": (nn.LSTM, 4),
     "gru": (nn.GRU, 3),
-}  # torch's layer, and its gates
+}
 
 
 class UnrolledRNN(nn.Module):
