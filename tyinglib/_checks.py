@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tyinglib import _sharded
-from tyinglib._private_apis import is_mapped
+from tyinglib._private_apis import is_mapped, outside_transforms
 
 Array = npt.NDArray[Any]
 
@@ -43,8 +43,8 @@ def check_weights(w: Tensor, n: int) -> Array:
         raise ValueError(
             f"w must have one number for each of {n} entries (GrOWL: slices), shape ({n},), got shape {tuple(w.shape)}"
         )
-    plain = w.detach() if w.requires_grad else w  # detach() would wrap it under torch.func
-    array = (plain if plain.device.type == "cpu" else plain.cpu()).numpy().astype(np.float64, copy=False)
+    with outside_transforms():  # which would wrap it
+        array = w.detach().cpu().numpy().astype(np.float64, copy=False)
     if n == 0 or (array[0] < math.inf and array[-1] >= 0 and (array[1:] <= array[:-1]).all()):  # False for NaN
         return array
     if not np.isfinite(array).all():

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from torch import nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-__all__ = ["check_sample_weight", "hooks", "is_mapped", "under_functorch"]
+__all__ = ["check_sample_weight", "hooks", "is_mapped", "outside_transforms", "under_functorch"]
 
 
 def under_functorch() -> bool:
     """Whether a transform of torch.func runs: then no value can be looked at."""
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def outside_transforms() -> contextlib.AbstractContextManager[Any]:
+    """Inside the `with`, what no transform of torch.func has wrapped can be looked at."""
+    return temporarily_clear_interpreter_stack() if under_functorch() else contextlib.nullcontext()
 
 
 def is_mapped(tensor: torch.Tensor) -> bool:

@@ -294,7 +294,34 @@ def project(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
 
 
 def check_fit(tensor: Tensor, labels: Labels, dim: int | None, *, sliced: bool = False) -> Tensor:
-    """Checked labels on the tensor's device; with `sliced`, also checked to fit its shape."""
+    """Labels, checked, on the tensor's device.
+
+    Parameters
+    ----------
+    tensor
+        A codebook, or a weight, of any shape.
+    labels, dim
+        As in `expand`.
+    sliced
+        Whether the tensor must have one slice (with ``dim=None``, one entry) for each label, as a weight has.
+
+    Returns
+    -------
+    Tensor
+        Of the labels' shape, int64.
+
+    Raises
+    ------
+    ValueError
+        If the labels are bad, or do not fit.
+
+    Examples
+    --------
+    >>> check_fit(torch.zeros(2, 3), [0, 1, 0], 1, sliced=True)
+    tensor([0, 1, 0])
+
+    Chapter: One idea.
+    """
     checked = check_labels(labels).to(tensor.device)
     if dim is None:
         if sliced and checked.shape != tensor.shape:

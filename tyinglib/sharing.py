@@ -391,8 +391,8 @@ def _replace(model: nn.Module, new: Mapping[int, nn.Parameter]) -> None:
     places = [
         (module, key, new[id(parameter)])
         for module in model.modules()
-        for key, parameter in module._parameters.items()
-        if parameter is not None and id(parameter) in new
+        for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+        if id(parameter) in new
     ]
     for module, key, parameter in places:
         setattr(module, key, parameter)  # not _parameters[key]: recurrent layers keep a list of their own

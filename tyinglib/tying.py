@@ -75,7 +75,7 @@ class TieSpec:
 
     @property
     def labels(self) -> Tensor:
-        """A copy: a spec does not change."""
+        """(n,) int64, or of the weight's shape: a copy, for a spec does not change."""
         labels: Tensor = vars(self)["_labels"]
         return labels.clone()
 
@@ -418,7 +418,7 @@ def _refuse_sharers(module: nn.Module, place: tuple[nn.Module, str], parameter: 
     sharers = [
         f"{prefix}.{key}".lstrip(".")
         for prefix, inner in module.named_modules(remove_duplicate=False)
-        for key, value in inner._parameters.items()
+        for key, value in inner.named_parameters(recurse=False, remove_duplicate=False)
         if value is not None
         and not (inner is place[0] and key == place[1])
         and (value is parameter or (storage and _storage_of(value) == storage))
@@ -436,7 +436,34 @@ def _storage_of(parameter: nn.Parameter) -> int:
 
 
 def own_parameter(module: nn.Module, own: str, dotted: str = "") -> nn.Parameter:
-    """The parameter to be tied, which the caller may know by a longer name."""
+    """The parameter to be tied, which the caller may know by a longer name.
+
+    Parameters
+    ----------
+    module
+        The module that owns it.
+    own
+        Its name there.
+    dotted
+        Its name in the caller's model, for the error.
+
+    Returns
+    -------
+    Parameter
+        Of the module; neither tied nor parametrized.
+
+    Raises
+    ------
+    ValueError
+        If it is tied or parametrized, sharded, or not floating point; if it has no values; or if there is none.
+
+    Examples
+    --------
+    >>> own_parameter(nn.Linear(3, 2), "bias").shape
+    torch.Size([2])
+
+    Chapter: One idea.
+    """
     name = dotted or own
     if _tie_of(module, own) is not None:
         raise ValueError(f"{name!r} of {type(module).__name__} is tied already; untie it first")
@@ -445,7 +472,7 @@ def own_parameter(module: nn.Module, own: str, dotted: str = "") -> nn.Parameter
             f"{name!r} of {type(module).__name__} has another parametrization; remove it first with "
             "torch.nn.utils.parametrize.remove_parametrizations"
         )
-    parameter = module._parameters.get(own)
+    parameter = dict(module.named_parameters(recurse=False, remove_duplicate=False)).get(own)
     if parameter is None:
         raise ValueError(_no_parameter(module, own))
     _sharded.refuse_sharded(parameter, repr(name), "tie first, then fully_shard, then build the optimizer")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tyinglib import L1, L2, OWL, ElasticNet, GroupLasso
 from tyinglib.book import interactive, plots
-from tyinglib.book.interactive import balls
+from tyinglib.book.interactive import _balls
 
 
 def owl(*weights):
@@ -136,7 +136,7 @@ def test_nbval_compares_words_and_not_pictures_code_or_tables(monkeypatch, tmp_p
 
 
 def corners(penalty):
-    return balls.solid(penalty, "").vertices
+    return _balls.solid(penalty, "").vertices
 
 
 # frames
@@ -191,7 +191,7 @@ def test_a_frame_without_words_is_refused(words):
 
 def test_every_image_is_the_prox_and_zeros_stay_exact():
     _, _, data = parts_of(interactive.plane(PENALTIES))
-    places = balls.grid(2.0, 41)
+    places = _balls.grid(2.0, 41)
     assert data["places"][:2] == ["\N{MINUS SIGN}2", "\N{MINUS SIGN}1.9"]
     assert data["names"] == list(PENALTIES)
     for name, shipped in zip(PENALTIES, data["numbers"]["images"], strict=True):
@@ -239,7 +239,7 @@ def test_sizes_count_as_equal_only_where_the_map_made_them_so():
 def test_the_outline_is_where_the_penalty_is_that_of_the_first_unit(name):
     penalty = PENALTIES[name]
     level = penalty.value(torch.tensor([[1.0], [0.0]], dtype=torch.float64))
-    outline = balls.outline(penalty, name)
+    outline = _balls.outline(penalty, name)
     values = torch.stack([penalty.value(torch.tensor(point)[:, None]) for point in outline])
     torch.testing.assert_close(values, level.expand(len(outline)), rtol=1e-10, atol=0)
     assert outline[0] == pytest.approx([1, 0])
@@ -255,7 +255,7 @@ def test_the_outline_may_reach_far_where_a_penalty_is_weak():
         def prox(self, weight, step_size):
             return weight
 
-    outline = balls.outline(Ellipse(), "ellipse")
+    outline = _balls.outline(Ellipse(), "ellipse")
     assert outline[18] == pytest.approx([0, 5])
     assert outline[0] == pytest.approx([1, 0])
 
@@ -318,7 +318,7 @@ BODIES = {  # corners, faces
 @pytest.mark.parametrize("name", BODIES)
 def test_bodies_have_the_corners_and_faces_that_geometry_says(name):
     shape, corners, faces = BODIES[name]
-    body = balls.solid(shape, name)
+    body = _balls.solid(shape, name)
     assert (len(body.vertices), len(body.faces)) == (corners, faces)
     edges = {frozenset(edge) for face in body.faces for edge in zip(face, face[1:] + face[:1], strict=True)}
     assert corners - len(edges) + faces == 2  # Euler
@@ -328,15 +328,15 @@ def test_bodies_have_the_corners_and_faces_that_geometry_says(name):
         ring = body.vertices[face]
         turns = np.cross(np.roll(ring, -1, 0) - ring, np.roll(ring, -2, 0) - np.roll(ring, -1, 0)) @ normal
         assert (turns > 0).all()  # in turn, all round
-    for axis, place in enumerate(balls.pierced(body)):
+    for axis, place in enumerate(_balls.pierced(body)):
         assert (
             body.normals[:, axis] * place <= (body.normals * body.vertices[[f[0] for f in body.faces]]).sum(1) + 1e-9
         ).all()
 
 
 def test_the_ball_of_a_penalty_meets_the_axes_at_one_and_marks_zeros():
-    body = balls.solid(owl(1.0, 0.7, 0.3), "OWL")
-    assert balls.pierced(body) == pytest.approx([1, 1, 1])
+    body = _balls.solid(owl(1.0, 0.7, 0.3), "OWL")
+    assert _balls.pierced(body) == pytest.approx([1, 1, 1])
     for corner in body.vertices:
         sizes = np.abs(corner[np.abs(corner) > 1e-9])
         assert sizes == pytest.approx(1 / np.cumsum([1.0, 0.7, 0.3])[len(sizes) - 1])
@@ -357,7 +357,7 @@ def test_it_says_what_the_body_is_and_how_it_stands():
 @pytest.mark.parametrize("turn", [0, 15, 200])
 @pytest.mark.parametrize("tilt", [-90, 25])
 def test_the_view_is_a_rotation(turn, tilt):
-    turned = balls.view(turn, tilt)
+    turned = _balls.view(turn, tilt)
     assert turned @ turned.T == pytest.approx(np.eye(3), abs=1e-12)
     assert np.linalg.det(turned) == pytest.approx(1)
 

@@ -28,9 +28,9 @@ def test_readme(monkeypatch, tmp_path, capsys):
     assert alive < 64  # some are pruned
     assert spec.n_groups < alive  # some are tied
     assert tie_specs(model) == {"0.weight": spec}
-    test = names["digits"]().test
-    torch.testing.assert_close(small(test.x), model(test.x))
-    assert (model(test.x).argmax(1) == test.y).double().mean() > 0.9  # and it has learned something
+    x, y = (names[name][names["test"]] for name in "xy")
+    torch.testing.assert_close(small(x), model(x))
+    assert (model(x).argmax(1) == y).double().mean() > 0.9  # and it has learned something
     counts = re.findall(r"total=(\d+), nonzero=\d+, unique=(\d+)", capsys.readouterr().out)
     before, tied, compacted = [(int(total), int(unique)) for total, unique in counts]
     assert before[0] == tied[0] == 64 * 32 + 32 + 32 * 10 + 10

@@ -181,7 +181,7 @@ def test_groups_along_any_dim_of_any_shape(case):
     n = shape[dim]
     for penalty in (GroupLasso(0.5, dim=dim), GrOWL(oscar_weights(n, 0.2, 0.1), dim=dim)):
         slices = v.movedim(dim, 0).reshape(n, -1)
-        flat = type(penalty)(getattr(penalty, "lam", getattr(penalty, "weights", None)), dim=0)
+        flat = type(penalty)(getattr(penalty, "lam", getattr(penalty, "w", None)), dim=0)
         expected = flat.prox(slices, 1.0).view(v.movedim(dim, 0).shape).movedim(0, dim)
         torch.testing.assert_close(penalty.prox(v, 1.0), expected)
         torch.testing.assert_close(penalty.value(v), flat.value(slices))

@@ -37,7 +37,7 @@ def load(chapter: int, names: list[str]) -> dict[str, Any]:
     >>> sorted({"LENGTH", "stream"} & set(load(10, ["LENGTH", "stream"])))
     ['LENGTH', 'stream']
 
-    Chapter: none; for the tests of other seeds and the long runs.
+    Chapter: all.
     """
     (path,) = BOOK.glob(f"{chapter:02d}-*.ipynb")
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]

@@ -59,7 +59,7 @@ def prox_difference(x: Tensor, y: Tensor, penalty: Penalty, step_x: float, step_
     Returns
     -------
     tuple[Tensor, Tensor]
-        a and b.
+        a and b, of the shape of x.
 
     Raises
     ------

@@ -14,6 +14,7 @@ from tyinglib._checks import (
     check_strength,
 )
 from tyinglib._tensors import largest, ratio, wide
+from tyinglib.penalties.protocol import Penalty
 
 
 def soft_threshold(weight: Tensor, threshold: float) -> Tensor:
@@ -80,7 +81,7 @@ def prox_l2(weight: Tensor, strength: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class L1:
+class L1(Penalty):
     """g(x) = lam * sum ``|x_i|``: the Lasso's penalty. Single entries become zero.
 
     Parameters
@@ -120,7 +121,7 @@ class L1:
 
 
 @dataclass(frozen=True)
-class L2:
+class L2(Penalty):
     """g(x) = lam/2 * ||x||^2: weight decay, ridge. Everything gets smaller, nothing becomes zero.
 
     Parameters
@@ -160,7 +161,7 @@ class L2:
 
 
 @dataclass(frozen=True)
-class ElasticNet:
+class ElasticNet(Penalty):
     """g(x) = l1 * sum ``|x_i|`` + l2/2 * ||x||^2. Zeros as with l1, but correlated features share.
 
     Parameters

@@ -28,6 +28,7 @@ from tyinglib._checks import Array, check_integer, check_step_size, check_tensor
 from tyinglib._private_apis import under_functorch
 from tyinglib._tensors import ratio, scale_slices, wide
 from tyinglib.penalties._prox_owl import ProxOWL, prox_rows
+from tyinglib.penalties.protocol import Penalty
 from tyinglib.penalties.slices import slice_norms
 
 
@@ -205,23 +206,19 @@ def owl_dual_norm(weight: Tensor, w: Tensor) -> Tensor:
     return _dual_norm(flat, checked)
 
 
-class _Ordered:
+class _Ordered(Penalty):
     """What OWL and GrOWL have in common: w, checked once and kept where nothing outside can change it."""
 
-    __slots__ = ("_w", "dim")
-
     _w: Array  # float64, read-only
-    dim: int | None
 
-    def __init__(self, w: Tensor, dim: int | None) -> None:
+    def __init__(self, w: Tensor) -> None:
         kept = check_weights(w, w.shape[0] if isinstance(w, Tensor) and w.ndim else 0).copy()
         kept.setflags(write=False)
         object.__setattr__(self, "_w", kept)
-        object.__setattr__(self, "dim", dim)
 
     @property
     def w(self) -> Tensor:
-        """(n,), float64: a copy."""
+        """(n,) float64, a copy."""
         return torch.from_numpy(self._w.copy())
 
     def _of_size(self, n: int) -> Array:
@@ -235,21 +232,22 @@ class _Ordered:
 
     __delattr__ = None  # type: ignore[assignment]
 
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return type(self), (self.w,) if self.dim is None else (self.w, self.dim)
-
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self.dim == other.dim and np.array_equal(self._w, other._w)
+        return self._others() == other._others() and np.array_equal(self._w, other._w)
 
     def __hash__(self) -> int:
-        return hash((type(self), self.dim, self._w.tobytes()))
+        return hash((type(self), self._w.tobytes(), *self._others().items()))
 
     def __repr__(self) -> str:
         ends = f"{self._w[0]:g}..{self._w[-1]:g}" if len(self._w) else "none"
-        dim = "" if self.dim is None else f", dim={self.dim}"
-        return f"{type(self).__name__}(w={ends}, n={len(self._w)}{dim})"
+        others = "".join(f", {name}={value}" for name, value in self._others().items())
+        return f"{type(self).__name__}(w={ends}, n={len(self._w)}{others})"
+
+    def _others(self) -> dict[str, object]:
+        """What it has beside w."""
+        return {name: value for name, value in vars(self).items() if name != "_w"}
 
 
 class OWL(_Ordered):
@@ -272,11 +270,6 @@ class OWL(_Ordered):
 
     Reference: Bogdan et al. (2015); Zeng and Figueiredo (2014). Chapter: OWL and GrOWL.
     """
-
-    __slots__ = ()
-
-    def __init__(self, w: Tensor) -> None:
-        super().__init__(w, None)
 
     def value(self, weight: Tensor) -> Tensor:
         """g(weight). As `Penalty.value`."""
@@ -320,12 +313,11 @@ class GrOWL(_Ordered):
     Reference: Zhang, Wang, Figueiredo and Balzano (ICLR 2018), equation (2). Chapter: GrOWL in a network.
     """
 
-    __slots__ = ()
-
     dim: int
 
     def __init__(self, w: Tensor, dim: int) -> None:
-        super().__init__(w, check_integer("dim", dim))
+        super().__init__(w)
+        object.__setattr__(self, "dim", check_integer("dim", dim))
 
     def value(self, weight: Tensor) -> Tensor:
         """g(weight). As `Penalty.value`."""

@@ -19,6 +19,7 @@ from tyinglib._checks import (
 )
 from tyinglib._private_apis import under_functorch
 from tyinglib._tensors import largest, ratio, scale_slices, wide
+from tyinglib.penalties.protocol import Penalty
 
 
 def slice_norms(weight: Tensor, dim: int) -> Tensor:
@@ -109,7 +110,7 @@ def group_soft_threshold(weight: Tensor, threshold: float, *, dim: int) -> Tenso
 
 
 @dataclass(frozen=True)
-class GroupLasso:
+class GroupLasso(Penalty):
     """g(x) = lam * sum_j ||slice_j||, the norms not squared. Whole slices become zero.
 
     Parameters

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from tyinglib.book.interactive import balls, stills
+from tyinglib.book.interactive import _balls, _stills
 from tyinglib.book.plots import BLUE, GREEN, INK, MUTED, VERMILION
 from tyinglib.penalties.protocol import Penalty
 
@@ -184,13 +184,13 @@ def plane(
     names = _names(penalties, "penalties")
     if not limit > max(abs(start[0]), abs(start[1])):
         raise ValueError(f"limit must be larger than the coordinates of start; got {limit} and {start}")
-    places = balls.grid(limit, POINTS)
-    images = [balls.images(penalty, places) for penalty in penalties.values()]
-    outlines = [balls.outline(penalty, name) for name, penalty in penalties.items()]
+    places = _balls.grid(limit, POINTS)
+    images = [_balls.images(penalty, places) for penalty in penalties.values()]
+    outlines = [_balls.outline(penalty, name) for name, penalty in penalties.items()]
     column, row = (int(np.abs(places - value).argmin()) for value in start)
     point, image = np.array([places[column], places[row]]), images[0][row, column]
     figure = Figure(figsize=(4.6, 4.6), dpi=DPI)
-    stills.plane(outlines[0], point, image, limit=limit, figure=figure).set_title(f"Where {names[0]} moves a point")
+    _stills.plane(outlines[0], point, image, limit=limit, figure=figure).set_title(f"Where {names[0]} moves a point")
     equal = [np.abs(image[..., 0]) == np.abs(image[..., 1]) for image in images]
     was_equal = np.abs(places) == np.abs(places)[:, None]
     numbers = {
@@ -238,17 +238,17 @@ def solid(solids: Mapping[str, Penalty | ArrayLike], *, turn: float = 15, tilt: 
     Chapter: OWL and GrOWL.
     """
     names = _names(solids, "solids")
-    bodies = [balls.solid(shape, name) for name, shape in solids.items()]
+    bodies = [_balls.solid(shape, name) for name, shape in solids.items()]
     turn, tilt = float(turn), max(-90.0, min(90.0, float(tilt)))
     figure = Figure(figsize=(4.6, 4.6), dpi=DPI)
-    stills.solid(bodies[0], turn, tilt, figure=figure).set_title(names[0])
+    _stills.solid(bodies[0], turn, tilt, figure=figure).set_title(names[0])
     numbers = [
         [
             np.round(body.vertices, 5).tolist(),
             body.faces,
             np.round(body.normals, 5).tolist(),
-            stills.zeros(body),
-            np.round(balls.pierced(body), 5).tolist(),
+            _stills.zeros(body),
+            np.round(_balls.pierced(body), 5).tolist(),
         ]
         for body in bodies
     ]
@@ -279,9 +279,9 @@ def _moved(name: str, point: Any, image: Any, tied: bool) -> str:
     return f"{name} moves {pairs[0]} to {pairs[1]}.{end}"
 
 
-def _described(name: str, body: balls.Solid) -> str:
-    counts = [(zeros, stills.zeros(body).count(zeros)) for zeros in (2, 1, 0)]
-    parts = [f"{stills.CORNERS[zeros]} at {count} corners" for zeros, count in counts if count]
+def _described(name: str, body: _balls.Solid) -> str:
+    counts = [(zeros, _stills.zeros(body).count(zeros)) for zeros in (2, 1, 0)]
+    parts = [f"{_stills.CORNERS[zeros]} at {count} corners" for zeros, count in counts if count]
     told = "; ".join(parts)
     return f"{name}: a body with {len(body.vertices)} corners and {len(body.faces)} faces. {told[0].upper()}{told[1:]}."
 

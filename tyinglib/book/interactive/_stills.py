@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from tyinglib.book.interactive.balls import Solid, pierced, view
+from tyinglib.book.interactive._balls import Solid, pierced, view
 from tyinglib.book.plots import BLUE, GREEN, INK, MUTED, VERMILION
 
 Array = NDArray[np.float64]
