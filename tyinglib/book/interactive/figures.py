@@ -312,7 +312,7 @@ def _text(value: float | str) -> str:
 
 def _code(name: str) -> str:
     """Style or script, in one line: a change of it is one line of a notebook's diff."""
-    lines = Path(__file__).with_suffix(f".{name}").read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).with_name(f"interactive.{name}").read_text(encoding="utf-8").splitlines()
     return " ".join(line.strip() for line in lines if line)
 
 
