@@ -7,7 +7,7 @@ Series differ by marker and line as well, for print and for colour-blind readers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -251,6 +251,102 @@ def stacked_sum(parts: Sequence[float], *, ax: Axes, names: Sequence[str], total
         ax.plot([end, end], [row - 0.3, row + 1.3], color=MUTED, linewidth=1, marker="", linestyle=":")
     ax.axvline(0, color=INK, linewidth=1)
     ax.set_yticks([*rows, len(parts)], [*names, total])
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def bands(x: ArrayLike, runs: Mapping[str, ArrayLike], *, ax: Axes, series: Sequence[int] = range(5)) -> Axes:
+    """A `band` for each name, in the series' colours.
+
+    Parameters
+    ----------
+    x
+        (points,).
+    runs
+        To each name (runs, points).
+    ax
+        Where to draw.
+    series
+        The number of each name's series.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Examples
+    --------
+    >>> axes = bands([1, 2], {"a": [[1, 2]], "b": [[3, 4]]}, ax=plt.figure().subplots())
+    >>> [line.get_label() for line in axes.lines]
+    ['a', 'b']
+
+    Chapter: all.
+    """
+    for number, (name, values) in zip(series, runs.items(), strict=False):
+        band(x, values, ax=ax, label=name, series=number)
+    return ax
+
+
+def places(values: Mapping[str, ArrayLike], *, ax: Axes, series: Sequence[int] = range(5)) -> Axes:
+    """A row of dots for each name, a dot for each run; the first name is on top.
+
+    Parameters
+    ----------
+    values
+        To each name (runs,).
+    ax
+        Where to draw.
+    series
+        The number of each name's series: colour and marker.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Examples
+    --------
+    >>> axes = places({"a": [1, 2], "b": [3, 4]}, ax=plt.figure().subplots())
+    >>> [text.get_text() for text in axes.get_yticklabels()]
+    ['a', 'b']
+
+    Chapter: One idea; Sharing today.
+    """
+    for place, (number, runs) in enumerate(zip(series, values.values(), strict=False)):
+        style: dict[str, Any] = {"color": COLOURS[number], "marker": MARKERS[number]}
+        ax.plot(np.asarray(runs), [place] * len(np.asarray(runs)), linestyle="", alpha=0.7, **style)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set_ylim(len(values) - 0.4, -0.6)
+    return ax
+
+
+def bars(values: Mapping[str, float], *, ax: Axes, color: Any = BLUE) -> Axes:
+    """A lying bar for each name; the first is on top.
+
+    Parameters
+    ----------
+    values
+        To each name its length.
+    ax
+        Where to draw.
+    color
+        One colour, or one for each bar.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Examples
+    --------
+    >>> axes = bars({"a": 1.0, "b": 3.0}, ax=plt.figure().subplots())
+    >>> [float(bar.get_width()) for bar in axes.patches]
+    [1.0, 3.0]
+
+    Chapter: Two models, one set of weights; Sharing today.
+    """
+    ax.barh(list(values), list(values.values()), color=color, height=0.6)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     return ax
