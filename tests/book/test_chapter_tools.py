@@ -47,15 +47,6 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
             chapter.interval(wrong)
 
 
-def test_a_table_has_straight_columns_and_no_row_of_another_length():
-    lines = chapter.table(("a", "bb"), iter([("long", "1"), ("x", "± 22")])).splitlines()
-    assert lines == ["a       bb", "long     1", "x     ± 22"]
-    assert chapter.table(("only", "a head"), []) == "only  a head"
-    for wrong in (("x",), ("x", "1", "2")):
-        with pytest.raises(ValueError, match="each row must have 2 entries"):
-            chapter.table(("a", "b"), [wrong])
-
-
 def luminance(rgb):
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
     return float(np.dot([0.2126, 0.7152, 0.0722], linear))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -157,43 +157,3 @@ def interval(values: Tensor) -> tuple[float, float]:
         raise ValueError(f"values must have the shape (n,) with n >= 2, one number a run; got {tuple(values.shape)}")
     n = len(values)
     return float(values.mean()), float(stdtrit(n - 1, 0.975)) * float(values.std()) / math.sqrt(n)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of plain text: the first column stands at the left, the others at the right.
-
-    Parameters
-    ----------
-    head
-        The columns' names.
-    rows
-        Each of as many entries as `head`.
-
-    Returns
-    -------
-    str
-        A line for the head and each row.
-
-    Raises
-    ------
-    ValueError
-        If a row has more or fewer entries than `head`.
-
-    Examples
-    --------
-    >>> print(table(("ties", "% right"), [("none", "98.5"), ("32 groups", "97.9")]))
-    ties       % right
-    none          98.5
-    32 groups     97.9
-
-    Chapter: GrOWL in a network.
-    """
-    lines = [tuple(head), *map(tuple, rows)]
-    for line in lines:
-        if len(line) != len(head):
-            raise ValueError(f"each row must have {len(head)} entries, as the head {tuple(head)} has; got {line}")
-    first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
-    return "\n".join(
-        "  ".join([line[0].ljust(first), *(text.rjust(width) for text, width in zip(line[1:], others, strict=True))])
-        for line in lines
-    )
