@@ -125,7 +125,7 @@ def to_slides(notebook: NotebookNode) -> NotebookNode:
             solving = marks[-1] == "start" if marks else solving
             continue
         new = copy.deepcopy(cell)
-        hidden = solving or "check_answer(" in cell.source or "notebook.setup(" in cell.source
+        hidden = solving or "check_answer(" in cell.source or "chapter.setup(" in cell.source
         new.metadata["slideshow"] = {"slide_type": "skip" if hidden else "subslide"}
         cells.append(new)
     slides = copy.deepcopy(notebook)

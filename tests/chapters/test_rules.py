@@ -124,10 +124,10 @@ def test_every_part_of_the_anatomy_is_there(chapter):
     assert re.match(r"# .+\n\n\*\*.+\?\*\*", chapter.cells[0].source), "a title, then the question in bold"
     assert "After this chapter you can" in chapter.cells[0].source
     assert re.search(r"\*Needs: .+ Reading takes .+ running .+\*", chapter.cells[0].source)
-    assert "notebook.setup(" in chapter.cells[1].source, "one set-up cell, after the question"
+    assert "chapter.setup(" in chapter.cells[1].source, "one set-up cell, after the question"
     for heading in ("Where it fails", "What we measured", "Exercises", "Key points"):
         assert f"## {heading}" in text, f"no section {heading!r}"
-    assert "notebook.Ledger(" in "\n".join(cell.source for cell in code_cells(chapter))
+    assert "Ledger(" in "\n".join(cell.source for cell in code_cells(chapter))
     assert "{cite" in text
 
 
