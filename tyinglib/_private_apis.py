@@ -11,7 +11,8 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from torch import nn
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-__all__ = ["check_sample_weight", "hooks", "is_mapped", "outside_transforms", "under_functorch"]
+__all__ = ["CALLED", "averaged", "check_sample_weight", "hooks", "is_mapped", "outside_transforms", "under_functorch"]
+CALLED = ("__call__", "forward", "_conv_forward")  # what runs when a layer is called
 
 
 def under_functorch() -> bool:
@@ -33,3 +34,8 @@ def hooks(module: nn.Module) -> Iterator[Any]:
     """The hooks that see a module's calls, forward and backward."""
     for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"):
         yield from getattr(module, kind).values()
+
+
+def averaged(wrapper: nn.Module) -> list[nn.Parameter] | None:
+    """What DistributedDataParallel averages the gradients of: the parameters that its module had at the wrapping."""
+    return getattr(wrapper, "_module_parameters", None)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-from tyinglib import _sharded
+from tyinglib import _private_apis, _sharded
 from tyinglib.tying import ORIGIN
 
 Named = dict[int, tuple[nn.Parameter, list[str]]]  # by identity: a parameter and all its names
@@ -307,7 +307,7 @@ def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Itera
 
 def _wrapped_too_early(model: nn.Module, named: Named) -> Iterator[Diagnosis]:
     for module in model.modules():
-        averaged = getattr(module, "_module_parameters", None)  # what its buckets were made of
+        averaged = _private_apis.averaged(module)
         if not isinstance(module, DistributedDataParallel) or averaged is None:
             continue
         known = {id(parameter) for parameter in averaged}

@@ -419,8 +419,7 @@ def _refuse_sharers(module: nn.Module, place: tuple[nn.Module, str], parameter: 
         f"{prefix}.{key}".lstrip(".")
         for prefix, inner in module.named_modules(remove_duplicate=False)
         for key, value in inner.named_parameters(recurse=False, remove_duplicate=False)
-        if value is not None
-        and not (inner is place[0] and key == place[1])
+        if not (inner is place[0] and key == place[1])
         and (value is parameter or (storage and _storage_of(value) == storage))
     ]
     if sharers:

@@ -75,7 +75,7 @@ def foreign(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> str:
     A parametrized module has a class of its own too, but torch's methods.
     """
     kind = next(kind for kind in kinds if isinstance(module, kind))
-    for method in ("__call__", "forward", "_conv_forward"):
+    for method in _private_apis.CALLED:
         static = inspect.getattr_static(kind, method, None)
         if inspect.getattr_static(module, method, None) is not static:  # of the class, or of the instance
             return f"its {method} is not that of torch's {kind.__name__}"

@@ -93,7 +93,7 @@ def load_tied(model: Net, path: str | os.PathLike[str]) -> Net:
     ties = [known.tie(name, described, stored) for name, described in stored.ties.items()]
     values = known.values(ties, stored)
     new = [tied for tied in ties if tied.new]
-    replaced = [tied.owner._parameters[tied.name] for tied in new]
+    replaced = [tied.owner.get_parameter(tied.name) for tied in new]
     gone = {id(weight) for weight in replaced}
     changed = [module for tied in new for module in (tied.owner, *_parametrizations(tied.owner))]
     with AsItWas(model, [value for value in state.values() if id(value) not in gone], changed):
@@ -131,8 +131,7 @@ class _Known:
         self.parameters: dict[str, tuple[nn.Module, str, Tensor]] = {
             dotted(prefix, name): (module, name, value)
             for prefix, module in self.modules.items()
-            for name, value in module._parameters.items()
-            if value is not None
+            for name, value in module.named_parameters(recurse=False, remove_duplicate=False)
         }
 
     def tie(self, name: str, described: dict[str, Any], stored: Contents) -> _Tied:
@@ -290,8 +289,7 @@ def _parametrizations(owner: nn.Module) -> list[nn.Module]:
 
 def _tie_anew(tied: _Tied) -> None:
     """Tie zeros in the weight's place: the weight itself is not looked at, and not touched."""
-    weight = tied.owner._parameters[tied.name]
-    assert weight is not None  # for mypy: `_Known.parameters` holds it
+    weight = tied.owner.get_parameter(tied.name)
     setattr(tied.owner, tied.name, nn.Parameter(torch.zeros_like(weight), requires_grad=weight.requires_grad))
     tie(tied.owner, tied.name, tied.spec)
 
