@@ -116,7 +116,7 @@ benchmark-zeros: $(VENV)/.installed ## measure what zeros buy in time (a minute)
 	@$(BIN)/python benchmarks/zeros.py
 
 benchmark-growl: $(VENV)/.installed ## GrOWL on MNIST beside its baselines (hours; goes on where it stopped); DATA=folder SIZE=small FRESH=1
-	@$(BIN)/python benchmarks/growl_mnist.py $(if $(DATA),--data "$$DATA") $(if $(SIZE),--size "$$SIZE") $(if $(FRESH),--fresh)
+	@$(BIN)/python -m benchmarks.growl_mnist $(if $(DATA),--data "$$DATA") $(if $(SIZE),--size "$$SIZE") $(if $(FRESH),--fresh)
 
 benchmark-growl-table: $(VENV)/.installed ## the published GrOWL table at its full length (ten minutes a run, days in all; goes on where it stopped); DATA=folder DEVICE=cuda
 	@$(BIN)/python -m benchmarks.growl $(if $(DATA),--data "$$DATA") $(if $(DEVICE),--device "$$DEVICE")

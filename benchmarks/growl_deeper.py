@@ -1,6 +1,6 @@
 """GrOWL on more than one layer, and on channels: `make benchmark-growl-deeper`.
 
-Two networks go through the two stages of growl_mnist.py, with the exact proximal steps of ProxSGD:
+Two networks go through the two stages of growl_mnist, with the exact proximal steps of ProxSGD:
 
     784-300-100-10 on MNIST        rows of layers 1 and 2: pixels, and the neurons of the first hidden layer
     three convolutions on Fashion  rows of convolutions 2 and 3: the weights that leave an input channel
@@ -91,7 +91,7 @@ NETWORKS: dict[str, tuple[Callable[[int], nn.Sequential], tuple[int, ...]]] = {
 
 
 def penalty_for(method: str, strength: float, weight: Tensor) -> Penalty | None:
-    """On the slices that belong to one input. GrOWL's weights fall over the first half, as in growl_mnist.py."""
+    """On the slices that belong to one input. GrOWL's weights fall over the first half, as in growl_mnist."""
     n = weight.shape[1]
     if method == "group lasso":
         return GroupLasso(strength, dim=1)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from tqdm import tqdm
+
+
+def lock(path: Path) -> FileLock:
+    """For a file that several workers of one user write to, one at a time."""
+    user = getattr(os, "getuid", getpass.getuser)()  # Windows has no numbers for users
+    return FileLock(Path(tempfile.gettempdir()) / f"{path.stem}_{user}.lock")
 
 
 def keep(path: Path, content: Any) -> None:

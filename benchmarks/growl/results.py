@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from benchmarks.resumable import lock
 
 PATH = Path(__file__).parents[1] / "results" / "growl_table.json"
 
@@ -25,8 +22,7 @@ def load(path: Path = PATH) -> dict[str, Any]:
 def add(key: str, entry: dict[str, Any], path: Path = PATH) -> dict[str, Any]:
     """Keep an entry beside those that are there by now, perhaps from another process. All is written, or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    user = getattr(os, "getuid", getpass.getuser)()  # Windows has no numbers for users
-    with FileLock(Path(tempfile.gettempdir()) / f"growl_table_{user}.lock"):
+    with lock(path):
         runs = dict(sorted({**load(path), key: entry}.items()))
         lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in runs.items())
         unfinished = path.with_suffix(".tmp")

@@ -3,13 +3,19 @@
 import json
 from dataclasses import replace
 
-import growl_mnist
 import pytest
 import torch
 
+from benchmarks.growl.report import changed_indices
+from benchmarks.growl_mnist.measure import Bench, measure
+from benchmarks.growl_mnist.plan import MAGNITUDE, SHIFTED, Grid, Job, Plan, chosen
+from benchmarks.growl_mnist.stage_one import learn, network
+from benchmarks.growl_mnist.stage_two import retrain
+from benchmarks.growl_mnist.ties import ties_for
+from tyinglib import tie
 from tyinglib.book.datasets import Split, Splits
 
-PLAN = growl_mnist.Plan(
+PLAN = Plan(
     hidden=12,
     batch=32,
     epochs=3,
@@ -18,7 +24,7 @@ PLAN = growl_mnist.Plan(
     retrain_shifted=2,
     assign=2,
 )
-GRID = growl_mnist.Grid(
+GRID = Grid(
     seeds=2,
     stability_seeds=3,
     groups=(4,),
@@ -55,24 +61,24 @@ def splits():
 @pytest.fixture(scope="module")
 def whole(splits, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "results" / "growl.json"
-    growl_mnist.measure(splits, PLAN, GRID, path)
+    measure(splits, PLAN, GRID, path)
     return path
 
 
 def test_a_run_that_was_interrupted_gives_the_same_file(splits, whole, tmp_path):
     path = tmp_path / "growl.json"
     for limit in (1, 6, 10):
-        growl_mnist.measure(splits, PLAN, GRID, path, limit=limit)
+        measure(splits, PLAN, GRID, path, limit=limit)
     assert len(json.loads(path.read_text(encoding="utf-8"))["results"]) == 17
-    growl_mnist.measure(splits, PLAN, GRID, path)
+    measure(splits, PLAN, GRID, path)
     assert path.read_text(encoding="utf-8") == whole.read_text(encoding="utf-8")
-    growl_mnist.measure(splits, PLAN, GRID, path, limit=1)  # nothing is left to do
+    measure(splits, PLAN, GRID, path, limit=1)  # nothing is left to do
     assert path.read_text(encoding="utf-8") == whole.read_text(encoding="utf-8")
 
 
 def test_another_plan_does_not_mix_with_the_stored_one(splits, whole):
     with pytest.raises(ValueError, match="another plan"):
-        growl_mnist.measure(splits, replace(PLAN, epochs=4), GRID, whole)
+        measure(splits, replace(PLAN, epochs=4), GRID, whole)
 
 
 def test_entries_say_what_the_counts_say(whole):
@@ -91,12 +97,12 @@ def test_entries_say_what_the_counts_say(whole):
 
 def test_what_is_reported_was_chosen_on_validation(splits, whole):
     results = json.loads(whole.read_text(encoding="utf-8"))["results"]
-    strength = growl_mnist.chosen("group lasso, exact", PLAN, GRID, results)
+    strength = chosen("group lasso, exact", PLAN, GRID, results)
     reported = {e["strength"] for e in results.values() if e["phase"] == "report" and e["method"] == "group lasso"}
     assert reported == {strength}
     without = {key: entry for key, entry in results.items() if entry["phase"] == "report"}
-    assert growl_mnist.chosen("group lasso, exact", PLAN, GRID, without) is None
-    bench = growl_mnist.Bench(splits, PLAN)
+    assert chosen("group lasso, exact", PLAN, GRID, without) is None
+    bench = Bench(splits, PLAN)
     assert torch.equal(bench.data["choose"].held.x, splits.validation.x)
     assert torch.equal(bench.data["report"].held.x, splits.test.x)
     assert len(bench.data["choose"].x) == 200
@@ -105,7 +111,7 @@ def test_what_is_reported_was_chosen_on_validation(splits, whole):
 
 def test_magnitude_pruning_keeps_the_rows_that_matter_most(whole):
     results = json.loads(whole.read_text(encoding="utf-8"))["results"]
-    pruned = [entry for entry in results.values() if entry["method"] == growl_mnist.MAGNITUDE]
+    pruned = [entry for entry in results.values() if entry["method"] == MAGNITUDE]
     assert {entry["ties"] for entry in pruned} == {"affinity", "kmeans"}
     for entry in pruned:
         plain = results[f"report | none | - | 0.0 | - | 0 | labels | {entry['seed']}"]
@@ -124,25 +130,25 @@ def test_the_pixels_are_ranked_by_their_deviation_without_a_network(splits, whol
 def test_learned_groups_have_a_rival_from_the_same_start(whole):
     results = json.loads(whole.read_text(encoding="utf-8"))["results"].values()
     for ties in ("learned", "kmeans"):
-        found = [e for e in results if e["method"] == growl_mnist.SHIFTED and e["ties"] == ties]
+        found = [e for e in results if e["method"] == SHIFTED and e["ties"] == ties]
         assert [(e["groups"], e["teaching"], e["seed"]) for e in found] == [(5, "shifts", 0), (5, "shifts", 1)]
 
 
 def test_retraining_starts_at_the_tied_network(splits):
     plan = replace(PLAN, retrain=0)
-    bench = growl_mnist.Bench(splits, plan)
-    job = growl_mnist.Job("choose", "none", "-", 0.0, "kmeans", 5, "labels", 0)
+    bench = Bench(splits, plan)
+    job = Job("choose", "none", "-", 0.0, "kmeans", 5, "labels", 0)
     data = bench.data["choose"]
-    model = growl_mnist.learn(job, data, plan)
-    ties = growl_mnist.ties_for(job, model, data, plan)
-    growl_mnist.tie(model[0], "weight", ties)
+    model = learn(job, data, plan)
+    ties = ties_for(job, model, data, plan)
+    tie(model[0], "weight", ties)
     before = model(data.held.x)
-    growl_mnist.retrain(model, ties, None, job, data, plan)
+    retrain(model, ties, None, job, data, plan)
     assert torch.allclose(model(data.held.x), before, atol=1e-4)
 
 
 def test_shifts_move_by_one_pixel(splits):
-    data = growl_mnist.Bench(splits, PLAN).data["choose"]
+    data = Bench(splits, PLAN).data["choose"]
     moved = data.shifted()
     assert torch.equal(moved[4], torch.arange(36))
     picture = data.x[:1].view(6, 6)
@@ -153,26 +159,26 @@ def test_shifts_move_by_one_pixel(splits):
 @pytest.mark.parametrize("protocol", ["exact", "published"])
 @pytest.mark.parametrize("method", ["group lasso", "group lasso + l2", "GrOWL", "GrOWL + l2"])
 def test_a_strong_penalty_leaves_no_rows_and_a_weak_one_all(splits, method, protocol):
-    data = growl_mnist.Bench(splits, PLAN).data["choose"]
+    data = Bench(splits, PLAN).data["choose"]
     kept = []
     for strength in (0.0, 100.0):
-        job = growl_mnist.Job("choose", method, protocol, strength, "affinity", 0, "labels", 0)
-        kept.append(int(growl_mnist.learn(job, data, PLAN)[0].weight.any(0).sum()))
+        job = Job("choose", method, protocol, strength, "affinity", 0, "labels", 0)
+        kept.append(int(learn(job, data, PLAN)[0].weight.any(0).sum()))
     assert kept == [36, 0]
-    entry = growl_mnist.Bench(splits, PLAN).run(job)
+    entry = Bench(splits, PLAN).run(job)
     assert (entry["n_groups"], entry["accuracy"]) == (0, None)
 
 
 def test_changed_indices_is_the_published_figure():
     selected = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0]])
-    assert growl_mnist.changed_indices(selected) == pytest.approx(100 * 1 / 3)  # each a half off, twice; three rows
-    assert growl_mnist.changed_indices(torch.tensor([[1, 0], [1, 0]])) == 0
+    assert changed_indices(selected) == pytest.approx(100 * 1 / 3)  # each a half off, twice; three rows
+    assert changed_indices(torch.tensor([[1, 0], [1, 0]])) == 0
 
 
 def test_batch_norm_hides_the_length_of_the_rows(splits):
     """So a penalty on norms has no minimum here: shorter rows cost nothing until batch norm's eps shows."""
-    data = growl_mnist.Bench(splits, PLAN).data["choose"]
-    model = growl_mnist.network(data, PLAN, 0).double().train()
+    data = Bench(splits, PLAN).data["choose"]
+    model = network(data, PLAN, 0).double().train()
     x = data.x[:50].double()
     with torch.no_grad():
         model[2].eps = 1e-30
