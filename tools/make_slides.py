@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,21 +19,20 @@ from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from tools.npm_files import KATEX, npm_files
+from tools.npm_files import BOOK, copy_files, installed
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "_build" / "slides"
 REVEAL = (
-    "reveal.js",
-    "4.6.1",
-    "d425b46ae69734f9b09af43b4f0a6ccf0571322d97af97134b72771010bf1c781b3c5df60e7eda8aefcb2960ce1a331b683c0a4221a67ea728190ef81d41c233",
-    r"package/(dist/(?:reset|reveal|theme/white)\.css|dist/reveal\.js|dist/theme/fonts/source-sans-pro/.+\.(?:css|woff|ttf)"
-    r"|plugin/notes/(?:notes\.js|speaker-view\.html)|LICENSE)",
+    "dist/re*.css",
+    "dist/reveal.js",
+    "dist/theme/white.css",
+    "dist/theme/fonts/source-sans-pro/*",
+    "plugin/notes/notes.js",
+    "plugin/notes/speaker-view.html",
+    "LICENSE",
 )
-TYPESETTING = (
-    *KATEX,
-    r"package/(?:dist/)?(katex\.min\.(?:css|js)|contrib/auto-render\.min\.js|fonts/[\w-]+\.woff2|LICENSE)",
-)
+KATEX = ("katex.min.*s", "contrib/auto-render.min.js", "fonts/*.woff2")
 KINDS = {"slide": "slide", "subslide": "subslide", "same": "-", "notes": "notes", "skip": "skip"}
 # A block of markdown: a fence, a question, a formula, or lines without an empty one between.
 BLOCK = re.compile(
@@ -153,8 +151,10 @@ def main(names: list[str]) -> int:
         print(f"no chapter is called {' or '.join(names)}; there are {', '.join(path.stem for path in chapters)}")
         return 2
     TARGET.mkdir(parents=True, exist_ok=True)
-    for name, package in (("reveal.js", REVEAL), ("katex", TYPESETTING)):
-        shutil.copytree(npm_files(*package), TARGET / name, dirs_exist_ok=True)
+    npm = installed(BOOK)
+    copy_files(npm / "reveal.js", REVEAL, TARGET / "reveal.js")
+    copy_files(npm / "katex/dist", KATEX, TARGET / "katex")
+    copy_files(npm / "katex", ["LICENSE"], TARGET / "katex")
     for path in paths:
         slides = to_slides(nbformat.read(path, as_version=4))
         nbformat.write(slides, TARGET / path.name)

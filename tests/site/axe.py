@@ -1,7 +1,10 @@
 """What the accessibility checker axe-core finds on a page. It comes from npm, and is used here only."""
 
-from tools.npm_files import npm_files
+from pathlib import Path
 
+from tools.npm_files import installed
+
+CHECKERS = Path(__file__).resolve().parents[1] / "npm"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # What stands on a page a thousand times need not be judged a thousand times: formulas beyond the twentieth go, and so
 # does what draws them (hidden from readers); of code one token of every kind stays.
@@ -25,17 +28,8 @@ ONLY = {
 }
 
 
-PACKAGE = (
-    "axe-core",
-    "4.14.1",
-    "1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b73"
-    "4f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5",
-    r"package/(axe\.min\.js)",
-)
-
-
 def code():
-    return (npm_files(*PACKAGE) / "axe.min.js").read_text(encoding="utf-8")
+    return (installed(CHECKERS) / "axe-core/axe.min.js").read_text(encoding="utf-8")
 
 
 def violations(tab, rules="all"):

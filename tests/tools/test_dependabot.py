@@ -16,6 +16,7 @@ UPDATES = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text(encoding="u
 IGNORED = {
     canonicalize_name(entry["dependency-name"]): SpecifierSet(",".join(entry["versions"]))
     for update in UPDATES
+    if update["package-ecosystem"] == "pip"
     for entry in update.get("ignore", [])
 }
 PINS = {
