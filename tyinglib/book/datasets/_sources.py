@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from dataclasses import dataclass
@@ -22,11 +21,6 @@ class File:
     name: str
     shape: tuple[int, ...]
     sha256: str
-
-    @property
-    def limit(self) -> int:
-        """No gzip file of it has more bytes: what cannot be packed grows by a thousandth at most."""
-        return math.prod(self.shape) * 1001 // 1000 + 1000
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
         return read_idx(path, self.shape, self.sha256)
@@ -70,13 +64,13 @@ class Source:
             for file in self.files:
                 if not self.path(place, file).is_file():
                     urls = [f"{mirror}/{file.name}.gz" for mirror in self.mirrors]
-                    fetch(urls, place / f"{file.name}.gz", check=file.read, limit=file.limit)
+                    fetch(urls, place / f"{file.name}.gz", check=file.read)
         except OSError as error:
             files = "\n".join(f"  {file.name}.gz" for file in self.files)
             package = f"\nOr, on Debian and Ubuntu: apt install {self.package}" if self.package else ""
             raise FileNotFoundError(
                 f"{self.title} is not on this machine and could not be fetched:\n{error}\n"
-                f"With a network, call again: it goes on where it broke off. Without one, bring these files\n{files}\n"
+                f"With a network, call again: files that are whole are kept. Without one, bring these files\n{files}\n"
                 f"from {self.mirrors[0]}/ to {place}, or to any folder and give that as folder=.{package}\n"
                 "In the package, no network needed: digits(), fashion_small()"
             ) from error
