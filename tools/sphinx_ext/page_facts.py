@@ -1,60 +1,42 @@
-"""What other sites show of a page; and 404.html, the page for the lost.
+"""The site's mark on every page, 404.html for the lost, and what of a page's preview depends on the site's address.
 
-The site's address stands in _config.yml, as html: baseurl. Dates and sitemap.xml are sphinx-last-updated-by-git's and
-sphinx-sitemap's. sphinxext-opengraph would cut descriptions inside words, and take formulas into them.
+The address stands in _config.yml, as html: baseurl. Previews are sphinxext-opengraph's, dates and sitemap.xml those of
+sphinx-last-updated-by-git and sphinx-sitemap.
 """
 
 from __future__ import annotations
 
-import html
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from docutils import nodes
 from sphinx.application import Sphinx
 
-STATIC = Path(__file__).resolve().parents[2] / "book" / "_static"
-PREVIEW = "_static/preview.png"
+LOGO = (Path(__file__).resolve().parents[2] / "book/_static/logo.svg").read_text(encoding="utf-8")
 
 
-def description(doctree: nodes.document) -> str:
-    """The first paragraph of running text, cut at the end of a word."""
-    for paragraph in doctree.findall(nodes.paragraph):
-        text = re.sub(r"\s+", " ", paragraph.astext()).strip()
-        if len(text) > 80 and "\\" not in text and isinstance(paragraph.parent, nodes.section):
-            return text if len(text) <= 200 else text[:200].rsplit(" ", 1)[0] + " …"
-    return "Parameter sharing and tying, measured."
+def place_previews(app: Sphinx, config: Any) -> None:
+    config.ogp_site_url = config.html_baseurl
+    if config.html_baseurl:
+        config.ogp_image = "_static/preview.png"
 
 
 def describe(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    context["logo_svg"] = (STATIC / "logo.svg").read_text(encoding="utf-8").replace("<svg ", '<svg aria-hidden="true" ')
-    if doctree is None:
-        return
-    title = re.sub(r"<[^>]*>", "", context.get("title", ""))
-    facts = {"og:title": html.unescape(title), "og:description": description(doctree), "og:type": "article"}
-    facts |= {"og:site_name": app.config.html_title, "twitter:card": "summary_large_image"}
-    if address := app.config.html_baseurl:
-        facts |= {"og:url": urljoin(address, f"{pagename}.html"), "og:image": urljoin(address, PREVIEW)}
-        facts["og:image:alt"] = "Three free values feed eight weights in use: a tie is a linear map."
-    tags = [f'<meta property="{name}" content="{html.escape(text)}" />' for name, text in facts.items()]
-    tags.append(f'<meta name="description" content="{html.escape(facts["og:description"])}" />')
-    context["metatags"] += "\n".join(tags)
+    context["logo_svg"] = LOGO.replace("<svg ", '<svg aria-hidden="true" ')
+    if not app.config.html_baseurl:  # opengraph writes an address all the same, one that leads nowhere
+        context["metatags"] = re.sub('<meta property="og:url".*\n', "", context.get("metatags", ""))
 
 
 def write_404(app: Sphinx, error: Exception | None) -> None:
-    if error is not None or app.builder.format != "html":
-        return
-    facts = {
-        "root": urlsplit(app.config.html_baseurl).path or "/",
-        "title": app.config.html_title,
-        "logo_svg": (STATIC / "logo.svg").read_text(encoding="utf-8"),
-    }
-    Path(app.outdir, "404.html").write_text(app.builder.templates.render("404.html", facts), encoding="utf-8")
+    if error is None and app.builder.format == "html":
+        root = urlsplit(app.config.html_baseurl).path or "/"
+        facts = {"root": root, "title": app.config.html_title, "logo_svg": LOGO}
+        Path(app.outdir, "404.html").write_text(app.builder.templates.render("404.html", facts), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.connect("html-page-context", describe)
+    app.connect("config-inited", place_previews)
+    app.connect("html-page-context", describe, priority=900)
     app.connect("build-finished", write_404)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
