@@ -14,6 +14,7 @@ ROOMS = {path.stem for path in LIBRARY.iterdir() if path.suffix == ".py" or (pat
 }
 PRIVATE_APIS = "tyinglib/_private_apis.py"
 PUBLIC_ALL_THE_SAME = {"_asdict", "_fields", "_replace"}  # of a NamedTuple
+SET_ON_SELF = "object.__setattr__(self, '"  # as frozen dataclasses do
 
 
 def room_of(file):
@@ -64,6 +65,8 @@ def reached_for(source):
     defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     defined |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     defined |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    set_on_self = (node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node).startswith(SET_ON_SELF))
+    defined |= {node.args[1].value for node in set_on_self}
     named = {id(node.value) for node in tree.body if isinstance(node, ast.Assign)}
     pieces = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     for module, name in imported(source):
@@ -130,6 +133,7 @@ def test_reaching_is_noticed(source, name):
     [
         "from tyinglib import _maps\nfrom tyinglib.saving import _state\nfrom tyinglib._checks import check_dim",
         "class A:\n    def f(self, other):\n        self._a = 1\n        return other._a, '_a'",
+        "class A:\n    def f(self):\n        object.__setattr__(self, '_a', 1)\n        return vars(self)['_a']",
         "NAME = '_mark'\ndef f(x):\n    return getattr(x, NAME), f'{x}_l0'",
     ],
 )
