@@ -15,6 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.colon_fence import colon_fence_plugin
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.myst_blocks import myst_block_plugin
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
@@ -34,18 +39,19 @@ REVEAL = (
 )
 KATEX = ("katex.min.*s", "contrib/auto-render.min.js", "fonts/*.woff2")
 KINDS = {"slide": "slide", "subslide": "subslide", "same": "-", "notes": "notes", "skip": "skip"}
-# A block of markdown: a fence, a question, a formula, or lines without an empty one between.
-BLOCK = re.compile(
-    r"""^(:{3,})\{.*?^\1[ ]*$ | ^<div[ ]class="predict">.*?^</div> | ^```.*?^``` | ^\$\$.*?\$\$[^\n]*$
-    | ^(?=\S)(?:(?!\n\n).)+""",
-    re.S | re.M | re.X,
-)
+SHOWN = {"bullet_list_open", "ordered_list_open", "table_open", "math_block", "math_block_label", "fence"}
+MARKDOWN = MarkdownIt().use(colon_fence_plugin).use(dollarmath_plugin).use(myst_block_plugin)
 
 
-def blocks(text: str) -> Iterator[str]:
-    """The blocks of a markdown cell."""
-    without_labels = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.M)
-    yield from (match[0].strip() for match in BLOCK.finditer(without_labels))
+def blocks(text: str) -> Iterator[tuple[Token, str]]:
+    """The blocks of a markdown cell, with what each begins with; without labels. A question is one block."""
+    lines, end = text.split("\n"), 0
+    for token in MARKDOWN.parse(text):
+        if token.level == 0 and token.map and token.map[0] >= end and token.type != "myst_target":
+            start, end = token.map
+            if lines[start] == '<div class="predict">':
+                end = lines.index("</div>", start) + 1
+            yield token, "\n".join(lines[start:end]).strip()
 
 
 def titles(notebook: NotebookNode) -> dict[str, str]:
@@ -74,10 +80,10 @@ def plain_roles(text: str, known: dict[str, str]) -> str:
     return re.sub(r"(\$\$) *\([\w-]+\)$", r"\1", text, flags=re.M)
 
 
-def boxed(block: str) -> tuple[str, str]:
+def boxed(directive: Token) -> tuple[str, str]:
     """A directive as (kind of slide, Markdown)."""
-    name, title, body = re.fullmatch(r":{3,}\{([\w:-]+)\} *(.*?)\n(.*?)\n?:{3,}", block, re.S).groups()  # type: ignore[union-attr]
-    body = re.sub(r"^:\w+:.*\n?", "", body, flags=re.M).strip()
+    name, _, title = directive.info.strip().removeprefix("{").partition("}")
+    title, body = title.strip(), re.sub(r"^:\w+:.*\n?", "", directive.content, flags=re.M).strip()
     if name in ("prf:proof", "solution-start", "solution-end", "solution"):
         return ("notes" if name == "prf:proof" else "skip"), body
     word = {"exercise": "Exercise"}.get(name, name.removeprefix("prf:").capitalize())
@@ -88,18 +94,17 @@ def boxed(block: str) -> tuple[str, str]:
 def pieces(source: str) -> Iterator[tuple[str, str]]:
     """A markdown cell as (kind, Markdown): what is shown, and what is only said."""
     said_something = True  # prose that continues after a cell is for the speaker
-    for block in blocks(source):
+    for token, block in blocks(source):
         if block.startswith('<h5 class="lab">'):
             continue
-        if block.startswith("#"):
-            level = len(block) - len(block.lstrip("#"))
+        if token.type == "heading_open":
             said_something = False
-            yield ("slide" if level <= 2 else "subslide"), block
-        elif block.startswith(":::"):
-            yield boxed(block)
-        elif block.startswith("<div"):
+            yield ("slide" if token.tag in ("h1", "h2") else "subslide"), block
+        elif token.type == "colon_fence":
+            yield boxed(token)
+        elif token.type == "html_block":
             yield "subslide", block
-        elif re.match(r"- |\d+\. |\||\$\$|```", block):
+        elif token.type in SHOWN:
             yield "same", block
         elif block.startswith("*Needs:"):
             yield "notes", block

@@ -40,14 +40,17 @@ def test_every_section_starts_a_slide_and_solutions_are_left_out(chapter):
 
 
 def test_a_piece_of_prose_is_shown_once_and_the_rest_is_said():
-    found = list(make_slides.pieces("## Head\n\nFirst\nstays.\n\nSecond.\n\n- a\n- b\n\n$$x$$ (eq-x)\n\nThird."))
+    found = list(
+        make_slides.pieces("## Head\n\nFirst\nstays.\n\nSecond.\n\n- a\n- b\n\n$$x$$ (eq-x)\n\n### Sub\nThird.")
+    )
     assert found == [
         ("slide", "## Head"),
         ("same", "First\nstays."),
         ("notes", "Second."),
         ("same", "- a\n- b"),
         ("same", "$$x$$ (eq-x)"),
-        ("notes", "Third."),
+        ("subslide", "### Sub"),  # with or without an empty line below it
+        ("same", "Third."),
     ]
 
 
