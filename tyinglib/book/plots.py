@@ -16,8 +16,9 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 INK = "#1f2328"
 MUTED = "#5c6670"
@@ -350,6 +351,53 @@ def bars(values: Mapping[str, float], *, ax: Axes, color: Any = BLUE) -> Axes:
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     return ax
+
+
+def title(figure: Figure, text: str) -> None:
+    """A title of the whole figure, where the titles of single axes stand: at the left, and bold.
+
+    Parameters
+    ----------
+    figure
+        With more axes than one.
+    text
+        What to see in it.
+
+    Examples
+    --------
+    >>> figure = plt.figure()
+    >>> title(figure, "Two of a kind")
+    >>> figure.get_suptitle()
+    'Two of a kind'
+
+    Chapter: all.
+    """
+    figure.suptitle(text, x=0.02, ha="left", weight="bold")
+
+
+def outer_labels(axes: NDArray[Any], x: str, y: str) -> None:
+    """The labels of a grid of axes that measure the same: below the lowest, beside the leftmost.
+
+    Parameters
+    ----------
+    axes
+        (rows, columns), as `plt.subplots` makes it.
+    x, y
+        The labels.
+
+    Examples
+    --------
+    >>> axes = plt.figure().subplots(2, 2)
+    >>> outer_labels(axes, "weight 1", "weight 2")
+    >>> axes[0, 0].get_xlabel(), axes[0, 0].get_ylabel()
+    ('', 'weight 2')
+
+    Chapter: Norm penalties.
+    """
+    for ax in axes[-1]:
+        ax.set_xlabel(x)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(y)
 
 
 def log_ticks(ax: Axes, axis: Literal["x", "y"], values: Sequence[float]) -> Axes:
