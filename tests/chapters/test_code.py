@@ -17,14 +17,14 @@ MOST_SHOWN = 0.25  # of a chapter's lines of code
 ABOVE = {
     "01-one-idea": 0.39,
     "02-prior-knowledge": 0.31,
-    "03-two-models": 0.35,
-    "05-norm-penalties": 0.36,
+    "03-two-models": 0.34,
+    "05-norm-penalties": 0.33,
     "06-lasso-unstable": 0.33,
     "07-owl": 0.34,
-    "08-growl-network": 0.30,
+    "08-growl-network": 0.29,
     "09-convolution": 0.28,
     "10-recurrence": 0.29,
-    "11-sharing-today": 0.38,
+    "11-sharing-today": 0.33,
 }
 
 
