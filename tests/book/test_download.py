@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import itertools
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ def check(path):
         raise ValueError("not the file that was wanted")
 
 
-get = partial(fetch, check=check)
+get = partial(fetch, check=check, limit=len(CONTENT))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -36,8 +38,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server, path = self.server, self.path.split("/")[1]
         server.asked.append(path)
-        body = {"wrong": b"<html>log in</html>", "other": CONTENT[::-1]} | server.files
+        body = {"wrong": b"<html>log in</html>", "other": CONTENT[::-1], "endless": CONTENT * 3} | server.files
         body = body.get(path, CONTENT)
+        if path == "drips":
+            self.drip()
+            return
         if path in ("moved", "to-ftp", "round"):
             self.send_response(302)
             self.send_header("Location", {"moved": "/whole", "to-ftp": "ftp://127.0.0.1/x", "round": "/round"}[path])
@@ -47,13 +52,23 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.send_response(200)
-        if path != "no-length":
+        if path not in ("no-length", "endless"):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if path == "slow":
             server.begun.set()
             server.go_on.wait(10)
         self.wfile.write(body[:250_000] if path == "breaks" else body)
+        self.close_connection = True
+
+    def drip(self):
+        """A byte every 10 ms: never silent, and 600,000 take a hundred minutes. This one ends after six seconds."""
+        self.send_response(200)
+        self.send_header("Content-Length", "600000")
+        self.end_headers()
+        for _ in range(600):
+            self.wfile.write(b"0")
+            time.sleep(0.01)
         self.close_connection = True
 
     def log_message(self, *_):
@@ -104,6 +119,7 @@ def test_a_file_arrives_whole(server, tmp_path, path):
         ("to-ftp", "No connection adapters were found for 'ftp:"),
         ("round", "redirect"),
         ("breaks", "250000 bytes read, 350000 more expected"),
+        ("endless", "expected at most 600000 bytes, more came"),
     ],
 )
 def test_nothing_else_is_kept(server, tmp_path, path, message):
@@ -111,6 +127,16 @@ def test_nothing_else_is_kept(server, tmp_path, path, message):
         get([f"{server.url}/{path}"], tmp_path / "file")
     assert there(tmp_path) == []
     get([f"{server.url}/{path}", f"{server.url}/whole"], tmp_path / "file")  # the second address has it
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_server_that_drips_is_left(server, tmp_path, monkeypatch):
+    """It held the downloader, and everybody who waits for its lock, for as long as it liked."""
+    clock = itertools.count()  # a second for every read, however fast this machine is
+    monkeypatch.setattr(_download, "time", SimpleNamespace(monotonic=clock.__next__))
+    with pytest.raises(OSError, match=r"bytes came in \d+ seconds, less than 1000 a second"):
+        get([f"{server.url}/drips"], tmp_path / "file")
+    get([f"{server.url}/drips", f"{server.url}/whole"], tmp_path / "file")  # the second address has it
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -126,7 +152,7 @@ spec = importlib.util.spec_from_file_location("download", sys.argv[1])  # alone:
 download = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(download)
 print("ready", flush=True)
-download.fetch([sys.argv[2]], Path(sys.argv[3]), check=lambda path: None)
+download.fetch([sys.argv[2]], Path(sys.argv[3]), check=lambda path: None, limit=600_000)
 print(hashlib.sha256(Path(sys.argv[3]).read_bytes()).hexdigest())
 """
 

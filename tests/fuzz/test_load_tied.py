@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tyinglib import load_tied, save_tied
-from tyinglib.saving import _tied_file, state
+from tyinglib.saving import _state, _tied_file
 
 RUNS = int(os.environ.get("FUZZ", "200"))
 
@@ -104,5 +104,5 @@ def test_a_file_without_end_is_left():
 def test_the_largest_honest_file_is_within_the_limit(tmp_path):
     for layer in (nn.Linear(300, 200), nn.Linear(3, 2).double(), nn.Sequential(*[nn.Linear(2, 2) for _ in range(100)])):
         size = save_tied(layer, tmp_path / "file")
-        assert size <= _tied_file.largest(state.state_of(layer))
+        assert size <= _tied_file.largest(_state.state_of(layer))
         load_tied(layer, tmp_path / "file")

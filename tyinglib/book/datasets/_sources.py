@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ class File:
     name: str
     shape: tuple[int, ...]
     sha256: str
+
+    @property
+    def limit(self) -> int:
+        """No gzip file of it has more bytes: what cannot be packed grows by a thousandth at most."""
+        return math.prod(self.shape) * 1001 // 1000 + 1000
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
         return read_idx(path, self.shape, self.sha256)
@@ -64,7 +70,7 @@ class Source:
             for file in self.files:
                 if not self.path(place, file).is_file():
                     urls = [f"{mirror}/{file.name}.gz" for mirror in self.mirrors]
-                    fetch(urls, place / f"{file.name}.gz", check=file.read)
+                    fetch(urls, place / f"{file.name}.gz", check=file.read, limit=file.limit)
         except OSError as error:
             files = "\n".join(f"  {file.name}.gz" for file in self.files)
             package = f"\nOr, on Debian and Ubuntu: apt install {self.package}" if self.package else ""
