@@ -75,7 +75,7 @@ class TieSpec:
 
     @property
     def labels(self) -> Tensor:
-        """(n,) int64, or of the weight's shape: a copy, for a spec does not change."""
+        """The labels, (n,) or of the weight's shape, int64; a copy, for a spec does not change."""
         labels: Tensor = vars(self)["_labels"]
         return labels.clone()
 

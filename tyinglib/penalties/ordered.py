@@ -218,7 +218,7 @@ class _Ordered(Penalty):
 
     @property
     def w(self) -> Tensor:
-        """(n,) float64, a copy."""
+        """The weights w, (n,) float64; a copy."""
         return torch.from_numpy(self._w.copy())
 
     def _of_size(self, n: int) -> Array:
