@@ -68,7 +68,7 @@ What is measured, on which data; then let the reader guess.
 """
 
 RUN = """theta = torch.tensor([1.0, 1.0, 7.0])
-nearest = selection.project(theta, [0, 0, 0])
+nearest = selection.project(theta, [0, 0, 0], dim=0)
 figure, ax = plt.subplots(figsize=(6.4, 2.4))
 ax.plot(theta, "o", color=plots.BLUE, label="before")
 ax.plot(nearest, "s", color=plots.VERMILION, label="tied")

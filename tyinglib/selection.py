@@ -159,7 +159,7 @@ def selection_matrix(labels: Labels, *, sparse: bool = False, dtype: torch.dtype
     return matrix if sparse else matrix.to_dense()
 
 
-def expand(codebook: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
+def expand(codebook: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     """The weights that are used: theta = S phi.
 
     Parameters
@@ -184,7 +184,7 @@ def expand(codebook: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
 
     Examples
     --------
-    >>> expand(torch.tensor([5.0, 7.0]), [0, 1, 0, -1])
+    >>> expand(torch.tensor([5.0, 7.0]), [0, 1, 0, -1], dim=0)
     tensor([5., 7., 5., 0.])
 
     Chapter: One idea, equation (1).
@@ -199,7 +199,7 @@ def expand(codebook: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
     return _maps.expand(codebook, labels, dim)
 
 
-def pull_back(grad: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
+def pull_back(grad: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     """The gradient of the codebook: S^T g, the sum of the gradients of a group's members.
 
     Parameters
@@ -221,7 +221,7 @@ def pull_back(grad: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
 
     Examples
     --------
-    >>> pull_back(torch.tensor([1.0, 10.0, 100.0, 1000.0]), [0, 1, 0, -1])
+    >>> pull_back(torch.tensor([1.0, 10.0, 100.0, 1000.0]), [0, 1, 0, -1], dim=0)
     tensor([101.,  10.])
 
     Chapter: One idea, equation (2).
@@ -230,7 +230,7 @@ def pull_back(grad: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
     return _maps.pull_back(grad, labels, dim, _maps.count(labels))
 
 
-def group_means(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
+def group_means(weight: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     """The codebook nearest to given weights: argmin over phi of ||S phi - theta||^2, the group means.
 
     Parameters
@@ -252,7 +252,7 @@ def group_means(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tenso
 
     Examples
     --------
-    >>> group_means(torch.tensor([1.0, 10.0, 3.0, 9.0]), [0, 1, 0, -1])
+    >>> group_means(torch.tensor([1.0, 10.0, 3.0, 9.0]), [0, 1, 0, -1], dim=0)
     tensor([ 2., 10.])
 
     Chapter: One idea, equation (3).
@@ -261,7 +261,7 @@ def group_means(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tenso
     return _maps.group_means(weight, labels, dim)
 
 
-def project(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
+def project(weight: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     """The nearest tied weights: S (S^T S)^-1 S^T theta, each slice replaced by its group's mean.
 
     Parameters
@@ -284,7 +284,7 @@ def project(weight: Tensor, labels: Labels, *, dim: int | None = 0) -> Tensor:
 
     Examples
     --------
-    >>> project(torch.tensor([1.0, 10.0, 3.0, 9.0]), [0, 1, 0, -1])
+    >>> project(torch.tensor([1.0, 10.0, 3.0, 9.0]), [0, 1, 0, -1], dim=0)
     tensor([ 2., 10.,  2.,  0.])
 
     Chapter: One idea, equation (3).

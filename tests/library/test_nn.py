@@ -79,7 +79,7 @@ def test_gradient_of_the_shared_filter_is_the_sum_over_positions():
     x = inputs((9,))
     layer(x).square().sum().backward()
     shared(x).square().sum().backward()
-    summed = selection.pull_back(layer.weight.grad, layer.tie_spec().labels)[0]
+    summed = selection.pull_back(layer.weight.grad, layer.tie_spec().labels, dim=0)[0]
     torch.testing.assert_close(summed, shared.weight.grad)
     assert not torch.allclose(layer.weight.grad[0], layer.weight.grad[1])
 

@@ -71,7 +71,7 @@ def test_matrix_by_hand_and_sparse():
 
 
 def test_a_nan_in_the_codebook_stays_in_its_group():
-    theta = selection.expand(torch.tensor([float("nan"), 1.0]), [1, 0, -1])
+    theta = selection.expand(torch.tensor([float("nan"), 1.0]), [1, 0, -1], dim=0)
     assert theta.isnan().tolist() == [False, True, False]
     assert theta[2] == 0
 
@@ -91,7 +91,7 @@ def test_everything_pruned():
 def test_dtype_is_kept_and_half_precision_is_averaged_wide(dtype):
     # 4096 values of 1: summed in float16 or bfloat16 one by one they would stop growing at 2048 or 256
     weight = torch.ones(4096, dtype=dtype)
-    means = selection.group_means(weight, torch.zeros(4096, dtype=torch.int64))
+    means = selection.group_means(weight, torch.zeros(4096, dtype=torch.int64), dim=0)
     assert means.dtype == dtype
     assert means.item() == 1
 

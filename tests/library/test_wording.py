@@ -104,11 +104,11 @@ def tied():
             "labels name group 2, but 2 slices fill at most groups 0..1; number the groups without gaps",
         ),
         (
-            lambda: selection.pull_back(torch.ones(3), [0, 1]),
+            lambda: selection.pull_back(torch.ones(3), [0, 1], dim=0),
             "a weight of shape (3,) has 3 slices along dim 0, but there are 2 labels",
         ),
         (
-            lambda: selection.group_means(torch.ones(3), [0, 1]),
+            lambda: selection.group_means(torch.ones(3), [0, 1], dim=0),
             "a weight of shape (3,) has 3 slices along dim 0, but there are 2 labels",
         ),
         (
@@ -161,7 +161,7 @@ def test_default_dims():
     labels = [0, 0]
     for function in (selection.pull_back, selection.group_means, selection.project):
         assert torch.equal(function(v, labels), function(v, labels, dim=0))
-    assert torch.equal(selection.expand(v[:1], labels), v[:1].expand(2, 3))
+    assert torch.equal(selection.expand(v[:1], labels, dim=0), v[:1].expand(2, 3))
 
 
 def test_factor_to_zero_at_the_edges():

@@ -144,9 +144,9 @@ class _LocallyConnected(nn.Module):
             device="meta",
         )
         labels = self.tie_spec().labels
-        conv.weight = nn.Parameter(selection.group_means(self.weight.detach(), labels)[0])
+        conv.weight = nn.Parameter(selection.group_means(self.weight.detach(), labels, dim=0)[0])
         if self.bias is not None:
-            conv.bias = nn.Parameter(selection.group_means(self.bias.detach(), labels)[0])
+            conv.bias = nn.Parameter(selection.group_means(self.bias.detach(), labels, dim=0)[0])
         return conv
 
     @classmethod

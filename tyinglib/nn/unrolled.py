@@ -286,7 +286,7 @@ class UnrolledRNN(nn.Module):
         ).to(weight)
         with torch.no_grad():
             for name in self._names():
-                mean = selection.group_means(getattr(self, name).detach(), self.tie_spec().labels)[0]
+                mean = selection.group_means(getattr(self, name).detach(), self.tie_spec().labels, dim=0)[0]
                 getattr(rnn, f"{name}_l0").copy_(mean)
         return rnn
 
