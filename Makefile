@@ -98,7 +98,7 @@ release-check: $(VENV)/.installed ## build wheel and archive, try both in an emp
 	@$(BIN)/python tools/check_release.py $(if $(INDEX),--index-url "$$INDEX")
 
 benchmark-distributed: $(VENV)/.installed ## bytes that processes exchange in a step; the page Beyond one machine prints them
-	@$(BIN)/python benchmarks/distributed.py
+	@$(BIN)/python benchmarks/fully_sharded.py
 
 test-the-tests: $(VENV)/.installed ## break the book in a copy, in several ways; a check must notice each
 	@echo "==> breaking a copy of the book on purpose"

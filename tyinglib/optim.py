@@ -77,7 +77,7 @@ class ProxSGD(Optimizer):
     Examples
     --------
     >>> from tyinglib.penalties import L1
-    >>> x = nn.Parameter(torch.zeros(3))
+    >>> x = torch.nn.Parameter(torch.zeros(3))
     >>> optimizer = ProxSGD([x], lr=0.1, momentum=0.9, penalty=L1(1.0))
     >>> for _ in range(500):
     ...     optimizer.zero_grad()

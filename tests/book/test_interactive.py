@@ -16,7 +16,7 @@ from PIL import Image
 
 from tyinglib import L1, L2, OWL, ElasticNet, GroupLasso
 from tyinglib.book import interactive, plots
-from tyinglib.book.interactive import _balls
+from tyinglib.book.interactive import _balls, figures
 
 
 def owl(*weights):
@@ -128,7 +128,7 @@ def test_nbval_compares_words_and_not_pictures_code_or_tables(monkeypatch, tmp_p
     body = compared(interactive.solid({"l1": L1(1.0)}))
     assert compared(interactive.solid({"l1": 2 * np.array(corners(L1(1.0)))}, turn=15)) == body
     assert compared(interactive.solid({"l1": L1(1.0)}, turn=20)) != body
-    source = Path(interactive.__file__).with_suffix(".js").read_text(encoding="utf-8")
+    source = Path(interactive.__file__).with_name("interactive.js").read_text(encoding="utf-8")
     for name in ("css", "js"):
         (tmp_path / f"interactive.{name}").write_text(source + "/* changed */", encoding="utf-8")
     monkeypatch.setattr(interactive, "__file__", str(tmp_path / "interactive.py"))
@@ -218,7 +218,7 @@ def test_what_is_zero_but_for_rounding_is_zero(dtype):
 
 
 def test_small_images_do_not_become_zero():
-    assert interactive._thousandths(np.array([0.0, 0.0001, -0.0001, 0.0016])).tolist() == [0, 1, -1, 2]
+    assert figures._thousandths(np.array([0.0, 0.0001, -0.0001, 0.0016])).tolist() == [0, 1, -1, 2]
 
 
 def test_sizes_count_as_equal_only_where_the_map_made_them_so():
@@ -285,7 +285,7 @@ def test_it_says_where_the_point_goes(start, words):
         ({"l1": L1(0.5)}, {"start": (3, 0)}, r"limit must be larger .* got 2.0 and \(3, 0\)"),
         ({"l1": L1(0.5)}, {"start": (0, 0), "limit": 0}, "limit must be larger"),
         ({"nothing": L1(0.0)}, {}, "the ball of 'nothing' has no boundary"),
-        ({"OWL": owl(1.0, 0.5, 0.2)}, {}, "weights"),
+        ({"OWL": owl(1.0, 0.5, 0.2)}, {}, "w must have"),
     ],
 )
 def test_planes_that_cannot_be_drawn_are_refused(penalties, options, message):

@@ -16,7 +16,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tyinglib import oscar_weights, slope_bh_weights
-from tyinglib.book.datasets import tecator
 from tyinglib.penalties import prox_growl, prox_owl
 from tyinglib.regression import GrOWLRegressor, OWLRegressor, RegularizationPath, _solver
 
@@ -246,7 +245,8 @@ def test_many_features_ill_conditioned():
 @pytest.mark.parametrize("responses", [1, 3])
 def test_spectra_whose_channels_are_nearly_one(decay, responses):
     """Every pair of channels correlated above .96: plain FISTA would need tens of thousands of steps."""
-    train = tecator(dtype=torch.float64).train
+    datasets = pytest.importorskip("tyinglib.book.datasets", reason="the book's data are not with the library")
+    train = datasets.tecator(dtype=torch.float64).train
     x = ((train.x - train.x.mean(0)) / train.x.std(0)).numpy()
     y = train.y.numpy()[:, 1] if responses == 1 else train.y.numpy()
     kind = OWLRegressor if responses == 1 else GrOWLRegressor

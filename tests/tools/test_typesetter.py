@@ -73,7 +73,7 @@ os._exit(3)
 
 def test_who_reads_the_output_of_a_killed_build_does_not_wait_for_its_server(short_path):
     command = [sys.executable, "-c", KILLED_BUILD, str(short_path)]
-    here = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    here = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     # half as long as the server lives
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=here, check=False)
     assert done.returncode == 3, done.stderr

@@ -212,6 +212,7 @@ class LocallyConnected1d(_LocallyConnected):
 
     Examples
     --------
+    >>> from tyinglib import tie
     >>> layer = LocallyConnected1d(1, 4, input_size=10, kernel_size=3)
     >>> layer.weight.shape, layer(torch.zeros(2, 1, 10)).shape
     (torch.Size([8, 4, 1, 3]), torch.Size([2, 4, 8]))

@@ -39,6 +39,7 @@ def soft_threshold(weight: Tensor, threshold: float) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> soft_threshold(torch.tensor([3.0, -0.5, -2.0]), 1.0)
     tensor([ 2.,  0., -1.])
 
@@ -72,6 +73,7 @@ def prox_l2(weight: Tensor, strength: float) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> prox_l2(torch.tensor([3.0, -1.5]), 0.5)
     tensor([ 2., -1.])
 
@@ -96,6 +98,7 @@ class L1(Penalty):
 
     Examples
     --------
+    >>> import torch
     >>> L1(2.0).prox(torch.tensor([3.0, -0.5]), step_size=0.5)
     tensor([2., 0.])
 
@@ -136,6 +139,7 @@ class L2(Penalty):
 
     Examples
     --------
+    >>> import torch
     >>> L2(2.0).value(torch.tensor([3.0, 4.0]))
     tensor(25.)
 
@@ -176,6 +180,7 @@ class ElasticNet(Penalty):
 
     Examples
     --------
+    >>> import torch
     >>> ElasticNet(1.0, 1.0).prox(torch.tensor([3.0, -0.5]), step_size=1.0)
     tensor([1., 0.])
 

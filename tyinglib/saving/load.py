@@ -70,7 +70,7 @@ def load_tied(model: Net, path: str | os.PathLike[str]) -> Net:
     Examples
     --------
     >>> import tempfile
-    >>> from tyinglib import TieSpec, tie, tie_specs
+    >>> from tyinglib import TieSpec, save_tied, tie, tie_specs
     >>> layer, other = nn.Linear(4, 3), nn.Linear(4, 3)
     >>> _ = tie(layer, "weight", TieSpec([0, 0, 1, 1], dim=1))
     >>> with tempfile.TemporaryDirectory() as folder:

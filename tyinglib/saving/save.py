@@ -53,7 +53,8 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
     Examples
     --------
     >>> import tempfile
-    >>> from tyinglib import TieSpec, tie
+    >>> import torch
+    >>> from tyinglib import TieSpec, load_tied, tie
     >>> layer = tie(nn.Linear(4, 3), "weight", TieSpec([0, 0, 1, 1], dim=1))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     size = save_tied(layer, f"{folder}/layer.safetensors")

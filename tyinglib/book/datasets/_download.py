@@ -53,7 +53,8 @@ def _receive(url: str, file: Path, limit: int) -> None:
         end = int(announced) if announced.isdigit() else None
         with tqdm(total=end, unit="B", unit_scale=True, desc=file.name, leave=False) as bar:
             while chunk := answer.raw.read1(CHUNK):
-                came += bar.update(out.write(chunk)) or len(chunk)
+                came += out.write(chunk)
+                bar.update(len(chunk))
                 seconds = time.monotonic() - start
                 if came > limit:
                     raise ValueError(f"expected at most {limit} bytes, more came")
