@@ -1,6 +1,6 @@
 """What two processes tell each other in one step of training: bytes, by DistributedDataParallel and by fully_shard.
 
-    python benchmarks/distributed.py        a minute; results/distributed.json, which the page Beyond one machine prints
+    python benchmarks/fully_sharded.py      a minute; results/distributed.json, which the page Beyond one machine prints
 
 The network of the page How fast: 784 inputs, 300 hidden neurons, 10 classes, float32. Bytes are counted where torch
 hands them over; nothing is timed. A ring of p processes makes each send 2 (p - 1) / p times the bytes of a sum over

@@ -34,8 +34,8 @@ def load(chapter: int, names: list[str]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> load(10, ["stream"])["stream"].__name__
-    'stream'
+    >>> load(10, [])["chapter"].__name__
+    'tyinglib.book.chapter'
 
     Chapter: all.
     """
