@@ -37,8 +37,8 @@ def test_entries_tied_singly_are_the_flattened_case():
     weight = torch.randn(2, 3, dtype=F64)
     labels = torch.tensor([[0, 1, -1], [1, 0, 0]])
     flat = weight.flatten(), labels.flatten()
-    torch.testing.assert_close(selection.group_means(weight, labels, dim=None), selection.group_means(*flat))
-    torch.testing.assert_close(selection.project(weight, labels, dim=None).flatten(), selection.project(*flat))
+    torch.testing.assert_close(selection.group_means(weight, labels, dim=None), selection.group_means(*flat, dim=0))
+    torch.testing.assert_close(selection.project(weight, labels, dim=None).flatten(), selection.project(*flat, dim=0))
 
 
 @pytest.mark.parametrize(("shape", "dim"), SHAPES)

