@@ -1,6 +1,6 @@
-"""Data with fixed parts, the same on every machine. Most come with the install; two large ones are fetched.
+"""Data with fixed parts, the same on every machine. Most come with the book; two large ones are fetched.
 
-In the package, or made on the spot: `digits`, `tecator`, `fashion_small`, `mnist1d`, `plays`. From a folder or the
+In the checkout, or made on the spot: `digits`, `tecator`, `fashion_small`, `mnist1d`, `plays`. From a folder or the
 network: `mnist`, `fashion_mnist`. Where a set is from, and its licence, stands beside its files, in data/.
 """
 
