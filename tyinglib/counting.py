@@ -117,7 +117,8 @@ def storage_bits(model: nn.Module, *, value_bits: int = 32) -> int:
     -------
     int
         ``free values * value_bits + sum over ties of n * ceil(log2 k)`` (k + 1 where slices are pruned).
-        `save_tied` writes this, padded to bytes, and a header.
+        `save_tied` writes every value in its own dtype: of a model in float32 without buffers of integers (as batch
+        norm's counter) it writes this, padded to bytes, and a header.
 
     Raises
     ------

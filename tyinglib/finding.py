@@ -244,7 +244,7 @@ def find_ties(
     weight
         A trained weight with at least one dimension; slices are taken along `dim`.
     dim
-        1 for inputs of a Linear or convolution weight, 0 for outputs.
+        1 for inputs of a Linear or convolution weight, 0 for outputs; of a transposed convolution the other way round.
     by
         How to group: `AffinityPropagation` (as published), `Leaders` (for very many slices), `KMeans` (a given number
         of groups), each with its own settings, or whatever else is a `Grouping`.

@@ -41,7 +41,8 @@ class TieSpec:
         (n,) integers 0..k-1, each used; -1 for a pruned slice. With ``dim=None``, of the weight's shape.
     dim
         The dimension of the weight along which a slice is taken: 1 for the inputs of a
-        `torch.nn.Linear` or a convolution, 0 for their outputs, None for single entries.
+        `torch.nn.Linear` or a convolution, 0 for their outputs (of a transposed convolution the other way round), None
+        for single entries.
 
     Raises
     ------

@@ -116,7 +116,7 @@ def growl_norm(weight: Tensor, w: Tensor, *, dim: int) -> Tensor:
         (n,), falling and not negative.
     dim
         1 (one input neuron or channel a group, as `torch.nn.utils.prune.ln_structured` counts) for Linear and
-        convolution weights; 0 for outputs.
+        convolution weights; 0 for outputs; of a transposed convolution the other way round.
 
     Returns
     -------
@@ -295,7 +295,7 @@ class GrOWL(_Ordered):
     w
         (n,), one number for each slice along `dim`, falling and not negative (`weight_sequences`). They are copied.
     dim
-        1 for inputs of a Linear or convolution weight, 0 for outputs.
+        1 for inputs of a Linear or convolution weight, 0 for outputs; of a transposed convolution the other way round.
 
     Raises
     ------

@@ -82,7 +82,8 @@ def group_soft_threshold(weight: Tensor, threshold: float, *, dim: int) -> Tenso
     threshold
         A finite number >= 0.
     dim
-        1 for one input neuron or channel a group of a Linear or convolution weight; 0 for outputs.
+        1 for one input neuron or channel a group of a Linear or convolution weight; 0 for outputs; of a transposed
+        convolution the other way round.
 
     Returns
     -------
@@ -118,7 +119,8 @@ class GroupLasso(Penalty):
     lam
         A finite number >= 0. Slices of one weight are equally large, so no factor sqrt(size) stands here.
     dim
-        The dimension along which slices are taken: 1 for inputs of a Linear or convolution weight, 0 for outputs.
+        The dimension along which slices are taken: 1 for inputs of a Linear or convolution weight, 0 for
+        outputs; of a transposed convolution the other way round.
 
     Raises
     ------
