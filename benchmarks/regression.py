@@ -39,7 +39,7 @@ def fits(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> dict[str, Fit]:
     """Each package's fit of the same problem; those that are not installed are left out."""
 
     def ours(tol: float) -> np.ndarray:
-        return OWLRegressor(1.0, weights=w, fit_intercept=False, tol=tol).fit(x, y).coef_
+        return OWLRegressor(1.0, w=w, fit_intercept=False, tol=tol).fit(x, y).coef_
 
     found: dict[str, Fit] = {"tyinglib": ours}
     try:
@@ -102,7 +102,7 @@ def measure(problems: dict[tuple[int, int], tuple[float, ...]] = STRENGTHS) -> l
     for (n, d), strengths in problems.items():
         x, y = data(n, d)
         for name, shape in {"OSCAR": oscar_weights(d, 0.5, 0.5 / d), "BH": slope_bh_weights(d, 0.1)}.items():
-            top = OWLRegressor(weights=shape, fit_intercept=False).alpha_max(x, y)
+            top = OWLRegressor(w=shape, fit_intercept=False).alpha_max(x, y)
             for share in strengths:
                 w = share * top * shape.numpy()
                 value = functools.partial(objective, x, y, w)

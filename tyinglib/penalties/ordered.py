@@ -1,8 +1,8 @@
 r"""The ordered weighted l1 norm, ``Omega_w(x) = sum_i w_i |x|_(i)`` with ``|x|_(1) >= |x|_(2) >= ...``.
 
-The weights fall too: w_1 >= w_2 >= ... >= 0.
+w falls as well: w_1 >= w_2 >= ... >= 0.
 
-The largest entry pays the largest weight. So entries of nearly equal size gain by becoming equal: this is a
+The largest entry pays the largest price. So entries of nearly equal size gain by becoming equal: this is a
 penalty that chooses groups by itself. Its proximal map is exact, in four steps::
 
     sort      z = |v| in falling order
@@ -10,7 +10,7 @@ penalty that chooses groups by itself. Its proximal map is exact, in four steps:
     pool      the nearest falling sequence to d: neighbours in the wrong order get their mean
     clip      at 0; then back to the old order and the old signs
 
-GrOWL is the same norm of the norms of slices: it drops and ties whole neurons. Constant weights give l1 and the
+GrOWL is the same norm of the norms of slices: it drops and ties whole neurons. A constant w gives l1 and the
 group lasso.
 """
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @runtime_checkable
 class Penalty(Protocol):
-    """What `optim.ProxSGD` and the regressions need to know of a penalty.
+    """What `optim.ProxSGD` and the soft ties of `sharing` need to know of a penalty.
 
     Examples
     --------

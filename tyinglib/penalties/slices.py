@@ -151,7 +151,7 @@ class GroupLasso(Penalty):
         return group_soft_threshold(weight, check_step_size(step_size) * self.lam, dim=self.dim)
 
     def factor_to_zero(self, grad: Tensor) -> float:
-        """The largest slice\'s norm over lam. As `Penalty.factor_to_zero`."""
+        """The largest slice's norm over lam. As `Penalty.factor_to_zero`."""
         return ratio(largest(slice_norms(grad, self.dim)), self.lam)
 
 

@@ -3,9 +3,9 @@ r"""Linear regression with OWL and GrOWL penalties, as scikit-learn estimators::
     OWL     min over b   1/(2n) ||y - X b||^2    + alpha sum_i w_i |b|_(i)
     GrOWL   min over B   1/(2n) ||Y - X B||_F^2  + alpha sum_i w_i ||b||_(i)      b_j: one feature's row of B
 
-Constant weights 1 give scikit-learn's `Lasso`, and the row-wise group lasso of `MultiTaskLasso`, with the same alpha.
-Falling weights also tie: correlated features get coefficients (or rows) of the same size. A fit is stopped by a duality
-gap: it is proved to be that near the best objective.
+A constant w = 1 gives scikit-learn's `Lasso`, and the row-wise group lasso of `MultiTaskLasso`, with the same alpha.
+Where w falls, it also ties: correlated features get coefficients (or rows) of the same size. A fit is stopped by a
+duality gap: it is proved to be that near the best objective.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self,
         alpha: float = 1.0,
         *,
-        weights: Weights = None,
+        w: Weights = None,
         decay: float = 0.5,
         fit_intercept: bool = True,
         tol: float = 1e-8,
@@ -77,7 +77,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         warm_start: bool = False,
     ) -> None:
         self.alpha = alpha
-        self.weights = weights
+        self.w = w
         self.decay = decay
         self.fit_intercept = fit_intercept
         self.tol = tol
@@ -99,7 +99,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         OWLRegressor or GrOWLRegressor
-            The estimator itself, with `coef_`, `intercept_`, `labels_`, `weights_`, `dual_gap_` and `n_iter_`.
+            The estimator itself, with `coef_`, `intercept_`, `labels_`, `w_`, `dual_gap_` and `n_iter_`.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if old is not None and np.size(old) == len(problem.x.T) * problem.y.shape[1]:
             start = old.reshape(problem.y.shape[1], -1).T
         found = self._solve(problem, _positive("alpha", self.alpha), start)
-        self.weights_ = problem.weights
+        self.w_ = problem.w
         self.coef_, self.intercept_ = problem.in_units(found.coef)
         self.labels_ = _labels(found.coef)
         self.dual_gap_, self.n_iter_ = found.gap / problem.n, found.n_iter
@@ -225,7 +225,7 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         tol = _positive("tol", self.tol)
         check_count("max_iter", self.max_iter)
         found = _solver.solve(
-            problem.x, problem.y, problem.n * alpha * problem.weights, tol=tol, max_iter=self.max_iter, start=start
+            problem.x, problem.y, problem.n * alpha * problem.w, tol=tol, max_iter=self.max_iter, start=start
         )
         if not found.converged:
             scale = float(np.sum(problem.y**2)) / 2
@@ -245,25 +245,25 @@ class _OrderedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         share = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not share.sum() > 0:
             raise ValueError("sample_weight must have a positive sum: all samples count for nothing")
-        return _Prepared(X, y, share, self._weights(X.shape[1]), bool(self.fit_intercept))
+        return _Prepared(X, y, share, self._checked_w(X.shape[1]), bool(self.fit_intercept))
 
-    def _weights(self, d: int) -> Array:
-        if self.weights is None:
+    def _checked_w(self, d: int) -> Array:
+        if self.w is None:
             if not (isinstance(self.decay, Real) and 0 <= self.decay <= 1):
                 raise ValueError(f"decay must be a number in 0..1, got {self.decay!r}")
             return 1 - self.decay * np.arange(d) / max(d - 1, 1)
-        given = self.weights(d) if callable(self.weights) else self.weights
+        given = self.w(d) if callable(self.w) else self.w
         checked = check_weights(given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, float)), d)
         if not checked[0] > 0:
-            raise ValueError("weights must have a first weight above zero, got only zeros: that is least squares")
+            raise ValueError("w must begin above zero, got only zeros: that is least squares")
         return checked.copy()
 
 
 class _Prepared:
     """Centred and weighted, so that n times the loss is 1/2 ||y - X b||^2; and the way back."""
 
-    def __init__(self, x: Array, y: Array, share: Array, weights: Array, centre: bool) -> None:
-        self.weights, self.one = weights, y.ndim == 1
+    def __init__(self, x: Array, y: Array, share: Array, w: Array, centre: bool) -> None:
+        self.w, self.one = w, y.ndim == 1
         y = y.reshape(len(y), -1)
         if not share.all():
             x, y, share = x[share > 0], y[share > 0], share[share > 0]
@@ -278,7 +278,7 @@ class _Prepared:
             self.x, self.y = np.multiply(self.x, root, order="F"), self.y * root
 
     def alpha_max(self) -> float:
-        return _rows.dual_norm(self.x.T @ self.y, self.weights) / self.n
+        return _rows.dual_norm(self.x.T @ self.y, self.w) / self.n
 
     def in_units(self, coef: Array) -> tuple[Array, Any]:
         """coef_ and intercept_ as scikit-learn has them."""
@@ -295,11 +295,11 @@ class OWLRegressor(_OrderedRegressor):
     ----------
     alpha
         The strength, > 0. From `alpha_max` on all coefficients are zero.
-    weights
+    w
         w, (d,), falling and not negative; or a function d -> w, such as
         ``functools.partial(slope_bh_weights, q=0.1)``. None: a straight line from 1 down to 1 - decay.
     decay
-        0..1. 0 is the Lasso; 1 falls to zero. Not used with weights.
+        0..1. 0 is the Lasso; 1 falls to zero. Not used with w.
     fit_intercept
         Whether to fit a constant that is not penalised.
     tol
@@ -317,7 +317,7 @@ class OWLRegressor(_OrderedRegressor):
     Notes
     -----
     After `fit`: `coef_` (d,) and `intercept_`; `labels_` (d,): features of one label have coefficients of one size, -1
-    is zero; `weights_` (d,), `dual_gap_`, `n_iter_`. Features should have one scale: put a `StandardScaler` before.
+    is zero; `w_` (d,), `dual_gap_`, `n_iter_`. Features should have one scale: put a `StandardScaler` before.
 
     Examples
     --------
@@ -343,10 +343,10 @@ class GrOWLRegressor(_OrderedRegressor):
     ----------
     alpha
         The strength, > 0. From `alpha_max` on all coefficients are zero.
-    weights
+    w
         w, (d,), falling and not negative; or a function d -> w. None: a straight line from 1 down to 1 - decay.
     decay
-        0..1. 0 is the `MultiTaskLasso`; 1 falls to zero. Not used with weights.
+        0..1. 0 is the `MultiTaskLasso`; 1 falls to zero. Not used with w.
     fit_intercept
         Whether to fit constants that are not penalised.
     tol
@@ -364,7 +364,7 @@ class GrOWLRegressor(_OrderedRegressor):
     Notes
     -----
     After `fit`: `coef_` (m, d), as scikit-learn's, or (d,) for responses (n,); `intercept_`; `labels_` (d,): features
-    of one label have rows of one *norm*, -1 is zero; `weights_`, `dual_gap_`, `n_iter_`. Rows of one norm need not be
+    of one label have rows of one *norm*, -1 is zero; `w_`, `dual_gap_`, `n_iter_`. Rows of one norm need not be
     equal: `finding.find_ties` looks at whole rows.
 
     Examples

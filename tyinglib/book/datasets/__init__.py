@@ -1,7 +1,8 @@
 """Data with fixed parts, the same on every machine. Most come with the book; two large ones are fetched.
 
 In the checkout, or made on the spot: `digits`, `tecator`, `fashion_small`, `mnist1d`, `plays`. From a folder or the
-network: `mnist`, `fashion_mnist`. Where a set is from, and its licence, stands beside its files, in data/.
+network: `mnist`, `fashion_mnist`. Where a set that is stored here is from, and its licence, stands beside its files,
+in data/.
 """
 
 from tyinglib.book.datasets._digits import digits

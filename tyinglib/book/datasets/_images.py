@@ -1,4 +1,4 @@
-"""28 x 28 images: a part of Fashion-MNIST that is in the package; all of it, and MNIST, from where they are."""
+"""28 x 28 images: a part of Fashion-MNIST that comes with the book; all of it, and MNIST, from where they are."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SMALL_LABELS = File("labels-idx1-ubyte.gz", (9000,), "86e45d85e39667d791f56fb105
 def fashion_small(*, dtype: torch.dtype | None = None) -> Splits:
     """Clothes, 28 x 28 pixels, a part of Fashion-MNIST: 6000 to train on, 1000 to choose on, 2000 to test on.
 
-    It comes with the package. Each class has a tenth of each part. The parts are the beginnings of those of
+    It comes with the book. Each class has a tenth of each part. The parts are the beginnings of those of
     `fashion_mnist`: what is tested here is never trained on there.
 
     Parameters
@@ -54,7 +54,7 @@ def fashion_small(*, dtype: torch.dtype | None = None) -> Splits:
     Raises
     ------
     ValueError
-        If the dtype is no floating-point one, or a file of the package is damaged.
+        If the dtype is no floating-point one, or a file of the book is damaged.
 
     Examples
     --------

@@ -78,7 +78,7 @@ class Source:
                 f"{self.title} is not on this machine and could not be fetched:\n{error}\n"
                 f"With a network, call again: files that are whole are kept. Without one, bring these files\n{files}\n"
                 f"from {self.mirrors[0]}/ to {place}, or to any folder and give that as folder=.{package}\n"
-                "With the book, no network needed: digits(), fashion_small()"
+                "No network needed: digits(), fashion_small(), mnist1d(), plays(), tecator()"
             ) from error
         return place
 
