@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
 
 from tyinglib import _private_apis, _sharded
 from tyinglib.tying import ORIGIN
 
+SAMPLES = 64  # entries of a parameter that are looked at before all are
 Named = dict[int, tuple[nn.Parameter, list[str]]]  # by identity: a parameter and all its names
 
 
@@ -56,13 +58,15 @@ def check_sharing(
     optimizers: torch.optim.Optimizer | Iterable[torch.optim.Optimizer] = (),
     expected: Iterable[Sequence[str]] = (),
     checkpoint: Mapping[str, Tensor] | None = None,
+    ignore: Iterable[str] = (),
 ) -> list[Diagnosis]:
     """Report sharing that was lost, weights that are stepped twice or never, and the like.
 
     Looks and changes nothing. Copies are recognised by equal values, so look soon after copying or loading: one
     training step makes the values differ, and then only `expected` tells, or the model itself: `tie` and `untie` leave
     a mark on the Parameters, and models of Hugging Face's transformers declare what they share. Values that are all
-    alike, as the zeros of a fresh bias, are equal by accident and not reported.
+    alike, as the zeros of a fresh bias, are equal by accident and not reported; neither are frozen copies, an
+    `torch.optim.swa_utils.AveragedModel`, and the layers of a fresh `torch.nn.TransformerEncoder`, which start equal.
 
     Parameters
     ----------
@@ -76,6 +80,8 @@ def check_sharing(
     checkpoint
         A state dict that is about to be loaded: names that are one parameter here must hold one value there. Its names
         are those of the module's ``state_dict``; with several modules, as for `shared_parameters`.
+    ignore
+        Names of parameters, or of modules for all in them: what is found about these alone is not reported.
 
     Returns
     -------
@@ -85,7 +91,7 @@ def check_sharing(
     Raises
     ------
     ValueError
-        If no module is given, `expected` has a name that the modules do not, or is a string.
+        If no module is given; if `expected` or `ignore` has a name that the modules do not, or is a string.
 
     Examples
     --------
@@ -113,14 +119,31 @@ def check_sharing(
     told = {name for diagnosis in missing for name in diagnosis.names}
     missing += [diagnosis for diagnosis in _left_behind(named) if not told.issuperset(diagnosis.names)]
     told.update(name for diagnosis in missing for name in diagnosis.names)
-    return [
+    both = [*_in_one_memory(named), *_equal(model, named)]
+    found = [
         *missing,
-        *(diagnosis for diagnosis in _two_of_one(named) if not told.issuperset(diagnosis.names)),
+        *(diagnosis for diagnosis in both if not told.issuperset(diagnosis.names)),
         *_stepped(named, list(optimizers)),
         *_wrapped_too_early(model, named),
         *_apart(modules, named),
         *_checkpoint_differs(named, checkpoint or {}),
     ]
+    ignored = _all_in(named, ignore)
+    return [diagnosis for diagnosis in found if not diagnosis.names or not ignored.issuperset(diagnosis.names)]
+
+
+def _all_in(named: Named, ignore: Iterable[str]) -> set[str]:
+    """The names that `ignore` stands for."""
+    if isinstance(ignore, str):
+        raise ValueError(f"ignore must be a list of names, got the string {ignore!r}; write [{ignore!r}]")
+    known = [name for _, names in named.values() for name in names]
+    found: set[str] = set()
+    for name in ignore:
+        inside = [key for key in known if key == name or key.startswith(f"{name}.")]
+        if not inside:
+            raise ValueError(f"ignore names {name!r}, but the modules have {_quoted(known)}")
+        found.update(inside)
+    return found
 
 
 def _not_as_expected(named: Named, expected: Iterable[Sequence[str]]) -> Iterator[Diagnosis]:
@@ -207,22 +230,14 @@ def _left_behind(named: Named) -> Iterator[Diagnosis]:
             )
 
 
-def _two_of_one(named: Named) -> Iterator[Diagnosis]:
-    """Two parameters in the same memory, or with the same values."""
-    groups: dict[tuple[object, ...], list[tuple[Tensor, str]]] = {}
-    for parameter, names in named.values():
-        if not is_lazy(parameter) and parameter.numel() and not parameter.is_meta:
-            held = _sharded.local(parameter.detach())  # of a sharded parameter, what this process has
-            if not held.numel():
-                continue
-            place = (held.device, held.untyped_storage().data_ptr())
-            groups.setdefault(("memory", *place), []).append((held, names[0]))
-            like = (held.device, held.dtype, tuple(parameter.shape), tuple(held.shape))
-            groups.setdefault(("values", *like), []).append((held, names[0]))
-    for key, members in groups.items():
+def _in_one_memory(named: Named) -> Iterator[Diagnosis]:
+    """Two parameters in the same piece of memory."""
+    places: dict[tuple[object, ...], list[tuple[Tensor, str]]] = {}
+    for _, held, name in _held(named):
+        places.setdefault((held.device, held.untyped_storage().data_ptr()), []).append((held, name))
+    for members in places.values():
         for (x, first), (y, second) in combinations(members, 2):
-            overlap = _overlap(x, y)
-            if key[0] == "memory" and overlap:
+            if _overlap(x, y):
                 yield Diagnosis(
                     "memory",
                     (first, second),
@@ -230,14 +245,75 @@ def _two_of_one(named: Named) -> Iterator[Diagnosis]:
                     "own, and an optimizer steps the memory twice (load_state_dict(assign=True) and views do this); "
                     "call share(...) again, then build the optimizer",
                 )
-            elif key[0] == "values" and not overlap and _equal_not_by_accident(x, y):
-                yield Diagnosis(
-                    "equal",
-                    (first, second),
-                    f"{_quoted((first, second))} hold equal values but are two parameters: they will drift apart with "
-                    "the next step (a deep copy of one model, or a loaded checkpoint, does this); call share(...) "
-                    "again, or leave it if they should only start equal",
-                )
+
+
+def _equal(model: nn.Module, named: Named) -> Iterator[Diagnosis]:
+    """Parameters with the same values, which are all trained; any number of copies is one diagnosis."""
+    apart = _meant_apart(model)
+    alike: dict[tuple[object, ...], list[tuple[Tensor, str, object]]] = {}
+    for parameter, held, name in _held(named):
+        copy_of = apart.get(id(parameter), id(parameter))
+        if parameter.requires_grad and copy_of is not None:
+            like = (held.device, held.dtype, tuple(parameter.shape), tuple(held.shape), _fingerprint(held))
+            alike.setdefault(like, []).append((held, name, copy_of))
+    for members in alike.values():
+        for copies in _classes(members):
+            if len({copy_of for _, _, copy_of in copies}) < 2:
+                continue
+            names = tuple(name for _, name, _ in copies)
+            count = "two" if len(names) == 2 else str(len(names))
+            yield Diagnosis(
+                "equal",
+                names,
+                f"{_quoted(names)} hold equal values but are {count} parameters: they will drift apart with "
+                "the next step (a deep copy of one model, or a loaded checkpoint, does this); call share(...) "
+                "again, or leave it if they should only start equal",
+            )
+
+
+def _held(named: Named) -> Iterator[tuple[nn.Parameter, Tensor, str]]:
+    """Every parameter that has values, its values as they lie here, and its first name."""
+    for parameter, names in named.values():
+        if not is_lazy(parameter) and parameter.numel() and not parameter.is_meta:
+            held = _sharded.local(parameter.detach())  # of a sharded parameter, what this process has
+            if held.numel():
+                yield parameter, held, names[0]
+
+
+def _meant_apart(model: nn.Module) -> dict[int, object]:
+    """By id: None for the members of an average, and one thing for the copies that torch itself starts a stack with."""
+    found: dict[int, object] = {}
+    for inner in model.modules():
+        if isinstance(inner, AveragedModel):
+            found.update((id(parameter), None) for parameter in inner.parameters())
+        elif isinstance(inner, (nn.TransformerEncoder, nn.TransformerDecoder)):
+            for layer in inner.layers:
+                found.update((id(x), (id(inner), name)) for name, x in layer.named_parameters())
+    return found
+
+
+def _fingerprint(x: Tensor) -> bytes:
+    """Equal for equal tensors, and of no more than a few entries: a large model is not read."""
+    flat = x.reshape(-1)
+    places = torch.linspace(0, len(flat) - 1, min(len(flat), SAMPLES), device=x.device).long()
+    return flat[places].cpu().view(torch.uint8).numpy().tobytes()
+
+
+def _classes(members: Sequence[tuple[Tensor, str, object]]) -> Iterator[list[tuple[Tensor, str, object]]]:
+    """Members that are equal entry for entry, each in memory of its own; constants are equal by accident."""
+    classes: list[list[tuple[Tensor, str, object]]] = []
+    for member in members if len(members) > 1 else ():
+        for one in classes:
+            if torch.equal(member[0], one[0][0]):
+                if not any(_overlap(member[0], other) for other, _, _ in one):
+                    one.append(member)
+                break
+        else:
+            classes.append([member])
+    for one in classes:
+        flat = one[0][0].reshape(-1)
+        if len(one) > 1 and bool((flat != flat[0]).any()):
+            yield one
 
 
 def _overlap(x: Tensor, y: Tensor) -> bool:
@@ -252,11 +328,6 @@ def _span(x: Tensor) -> tuple[int, int]:
     last = sum((int(size) - 1) * int(stride) for size, stride in zip(x.shape, x.stride(), strict=True))
     start = int(x.storage_offset()) * x.element_size()
     return start, start + (last + 1) * x.element_size()
-
-
-def _equal_not_by_accident(x: Tensor, y: Tensor) -> bool:
-    flat = x.reshape(-1)
-    return bool((flat != flat[0]).any()) and torch.equal(x, y)
 
 
 def _stepped(named: Named, optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[Diagnosis]:
