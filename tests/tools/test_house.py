@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "tyinglib"
 FILES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in LIBRARY.rglob("*.py")}
 ROOMS = {path.stem for path in LIBRARY.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {
-    "__init__"
+    "__init__",  # what every room is handed on by, and the shell's door
+    "__main__",
 }
 PRIVATE_APIS = "tyinglib/_private_apis.py"
 PUBLIC_ALL_THE_SAME = {"_asdict", "_fields", "_replace"}  # of a NamedTuple
