@@ -14,12 +14,16 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from tyinglib import _maps, _sharded
 from tyinglib.saving import _state
 from tyinglib.saving._packed_labels import bits_of, shift_of
-from tyinglib.tying import tie_specs
+from tyinglib.tying import Tie, tie_specs
+
+MASK = "_mask"  # torch.nn.utils.prune calls its buffer so,
+MASKED = "_orig"  # and the Parameter that it is on
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,20 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     Parameters
     ----------
     model
-        Any module. Ties (`tyinglib.tie`) and one Parameter used at several places are seen;
-        equal values are not: they are free to differ at the next step. Of a model that is sharded over processes
-        all of it is counted, and all processes must call.
+        Any module. Ties (`tyinglib.tie`), one Parameter under several names and `torch.nn.utils.prune`'s masks are
+        seen; equal values are not: they are free to differ at the next step. A layer that the forward calls several
+        times counts once. Of other parametrizations (weight norm) the Parameters that they store are counted. Of a
+        model that is sharded over processes all of it is counted, and all processes must call.
 
     Returns
     -------
     ParameterCount
         Buffers are not parameters and are not counted.
+
+    Raises
+    ------
+    ValueError
+        If a tie stands in one list with another parametrization: what the layer uses is then no longer S phi.
 
     Examples
     --------
@@ -90,8 +100,11 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     total = nonzero = unique = 0
     seen: set[int] = set()
     tied = {_state.codebook_key(name): spec for name, spec in tie_specs(model).items()}
+    masks = _masks(model)
     for key, parameter in model.named_parameters(remove_duplicate=False):
         used = _sharded.whole(parameter.detach())
+        if key in masks:
+            used = used * _sharded.whole(masks[key])
         free = int(torch.count_nonzero(used))
         if key in tied:
             used = _maps.expand(used, tied[key].labels.to(used.device), tied[key].dim)
@@ -101,6 +114,24 @@ def count_parameters(model: nn.Module) -> ParameterCount:
             unique += free
             seen.add(id(parameter))
     return ParameterCount(total, nonzero, unique)
+
+
+def _masks(model: nn.Module) -> dict[str, Tensor]:
+    """torch.nn.utils.prune's masks, by the names of the Parameters that they are on; ValueError for stacked ties."""
+    found = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        parameters = {name for name, _ in module.named_parameters(recurse=False, remove_duplicate=False)}
+        for name, mask in module.named_buffers(recurse=False, remove_duplicate=False):
+            masked = name.removesuffix(MASK) + MASKED
+            if name.endswith(MASK) and masked in parameters:
+                found[_state.dotted(prefix, masked)] = mask
+        if isinstance(module, ParametrizationList) and len(module) > 1 and any(isinstance(one, Tie) for one in module):
+            kinds = ", ".join(type(one).__name__ for one in module)
+            raise ValueError(
+                f"{prefix!r} is a tie in one list with other parametrizations ({kinds}), and the weight that the layer "
+                "uses is not the tied one: it can't be counted; untie it, or remove the others"
+            )
+    return found
 
 
 def storage_bits(model: nn.Module, *, value_bits: int = 32) -> int:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from tyinglib import ParameterCount, TieSpec, count_parameters, storage_bits, tie
 
@@ -53,6 +54,33 @@ def test_equal_values_are_not_shared_but_one_parameter_is():
     assert count_parameters(layer).unique == 6
     assert count_parameters(Siamese()) == ParameterCount(16, 16, 10)
     assert count_parameters(Siamese(shared=False)).unique == 16
+
+
+def test_pruned_weights_are_zero_as_they_are_used():
+    layer = nn.Linear(5, 4, bias=False)
+    prune.l1_unstructured(layer, "weight", amount=8)
+    assert count_parameters(layer) == ParameterCount(20, 12, 12)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    assert count_parameters(model) == ParameterCount(40, 24, 12)  # under two names
+    prune.remove(layer, "weight")
+    assert count_parameters(layer) == ParameterCount(20, 12, 12)
+
+
+def test_a_buffer_that_is_called_a_mask_is_none():
+    attention = nn.Module()
+    attention.weight = nn.Parameter(torch.ones(3))
+    attention.register_buffer("causal_mask", torch.zeros(3))
+    assert count_parameters(attention) == ParameterCount(3, 3, 3)
+
+
+def test_a_tie_among_other_parametrizations_is_refused():
+    layer = tie(nn.Linear(4, 4, bias=False), "weight", TieSpec([0, 0, 1, 1], dim=1))
+    parametrizations.spectral_norm(layer)
+    with pytest.raises(ValueError, match=r"'parametrizations\.weight' is a tie in one list with .*Tie, _SpectralNorm"):
+        count_parameters(layer)
+    beside = tie(nn.Linear(4, 4), "weight", TieSpec([0, 0, 1, 1], dim=1))
+    parametrizations.weight_norm(beside, "bias", dim=None)  # of another weight of the layer
+    assert count_parameters(beside).total == 16 + 1 + 4
 
 
 def test_storage_bits_by_hand():
