@@ -117,7 +117,7 @@ DAMAGES = [
     ),
     (
         "a sign changed in the library",
-        edit_text("tyinglib/selection.py", "return (sums / sizes)", "return (-sums / sizes)"),
+        edit_text("tyinglib/_maps.py", "return (sums / sizes)", "return (-sums / sizes)"),
         "tests of the library",
         LIBRARY,
         "test_the_four_maps",
