@@ -172,7 +172,7 @@ def check_file(path: str | os.PathLike[str]) -> list[Diagnosis]:
     """
     alike: dict[tuple[object, ...], list[tuple[Tensor, str, object]]] = {}
     for name, tensor in _stored(Path(path)):
-        if tensor.numel() and tensor.layout is torch.strided:
+        if tensor.numel() and tensor.layout is torch.strided and not tensor.is_quantized:
             like = (tensor.dtype, tuple(tensor.shape), _fingerprint(tensor))
             alike.setdefault(like, []).append((tensor, name, None))
     found = []
@@ -381,7 +381,9 @@ def _meant_apart(model: nn.Module) -> dict[int, object]:
 def _fingerprint(x: Tensor) -> bytes:
     """Equal for equal tensors, and of no more than a few entries: a large model is not read."""
     flat = x.reshape(-1)
-    places = torch.linspace(0, len(flat) - 1, min(len(flat), SAMPLES), device=x.device).long()
+    places = (
+        torch.arange(SAMPLES, device=x.device) * (len(flat) - 1) // (SAMPLES - 1)
+    )  # whole: floats round beyond 2^24
     return flat[places].cpu().view(torch.uint8).numpy().tobytes()
 
 

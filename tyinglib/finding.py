@@ -202,9 +202,9 @@ class KMeans:
         if self.slice_weight is not None:
             cost = torch.as_tensor(self.slice_weight).detach().double()
             if cost.ndim != 1 or not torch.isfinite(cost).all() or (cost < 0).any():
+                ends = f" numbers from {float(cost.min()):g} to {float(cost.max()):g}" if cost.numel() else ""
                 raise ValueError(
-                    "slice_weight must be finite and not negative, one number a slice, got "
-                    f"{tuple(cost.shape)} numbers from {float(cost.min()):g} to {float(cost.max()):g}"
+                    f"slice_weight must be finite and not negative, one number a slice, got {tuple(cost.shape)}{ends}"
                 )
             object.__setattr__(self, "slice_weight", tuple(cost.tolist()))
 

@@ -151,6 +151,7 @@ def test_the_weight_is_not_changed():
         (lambda: KMeans(0), "n_groups must be a whole number >= 1, got 0"),
         (lambda: KMeans(2, slice_weight=-torch.ones(3)), "finite and not negative, .* from -1 to -1"),
         (lambda: KMeans(2, slice_weight=torch.ones(3, 1)), r"one number a slice, got \(3, 1\) numbers"),
+        (lambda: KMeans(2, slice_weight=torch.ones(0, 1)), r"one number a slice, got \(0, 1\)$"),
         (lambda: AffinityPropagation(preference=float("nan")), "preference must be a finite number"),
         (lambda: AffinityPropagation(preference="median"), "preference must be a finite number"),
         (lambda: AffinityPropagation(damping=0.4), "0.5 <= damping < 1"),
