@@ -135,7 +135,7 @@ class ProxSGD(Optimizer):
             raise
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers and buffers, as any optimizer's; without penalties, and with what `torch.optim.SGD` asks for.
+        """Numbers and buffers, as any optimizer's; None for penalties, and with what `torch.optim.SGD` asks for.
 
         Returns
         -------
@@ -144,8 +144,8 @@ class ProxSGD(Optimizer):
         """
         state: dict[str, Any] = super().state_dict()
         for group in state["param_groups"]:
-            del group["penalty"]
-            group.update(SGD_ALONE)
+            # the key stays: torch.distributed.checkpoint asks a flat state for every key of the optimizer's groups
+            group.update({**SGD_ALONE, "penalty": None})
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint import state_dict as dcp
 
 from tyinglib.optim import ProxSGD
 from tyinglib.penalties import L1, L2, OWL, ElasticNet, GroupLasso, GrOWL, oscar_weights, pld_weights
@@ -238,9 +239,23 @@ def test_state_dict_round_trip_continues_bit_for_bit():
     assert torch.equal(run(net, optimizer, 11), run(other, resumed, 11))
     assert set(optimizer.state_dict()["state"][0]) == {"momentum_buffer", "buffer_weight", "steps", "owed"}
     assert set(optimizer.state_dict()["param_groups"][0]) == {
-        "lr", "momentum", "nesterov", "weight_decay", "prox_every", "pairs", "params",
+        "lr", "momentum", "nesterov", "weight_decay", "prox_every", "pairs", "params", "penalty",
         "dampening", "maximize", "foreach", "differentiable", "fused",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_states_of_distributed_checkpoints(flat):
+    """It asks the state for whatever the optimizer's groups have, the penalty among it."""
+    options = dcp.StateDictOptions(flatten_optimizer_state_dict=flat)
+    net, other = model(), model(seed=5)
+    optimizer, resumed = penalised(net), penalised(other)
+    run(net, optimizer, 7)
+    other.load_state_dict(net.state_dict())
+    state = dcp.get_optimizer_state_dict(net, optimizer, options=options)
+    dcp.set_optimizer_state_dict(other, resumed, copy.deepcopy(state), options=options)
+    assert resumed.param_groups[0]["penalty"] == GroupLasso(0.05, dim=1)
+    assert torch.equal(run(net, optimizer, 11), run(other, resumed, 11))
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
