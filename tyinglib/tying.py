@@ -60,6 +60,7 @@ class TieSpec:
     Chapter: One idea.
     """
 
+    _labels: Tensor
     dim: int | None
 
     def __init__(self, labels: Labels, dim: int | None) -> None:
@@ -77,13 +78,12 @@ class TieSpec:
     @property
     def labels(self) -> Tensor:
         """The labels, (n,) or of the weight's shape, int64; a copy, for a spec does not change."""
-        labels: Tensor = vars(self)["_labels"]
-        return labels.clone()
+        return self._labels.clone()
 
     @property
     def n_groups(self) -> int:
         """k, the number of free slices."""
-        return _maps.count(vars(self)["_labels"])
+        return _maps.count(self._labels)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TieSpec):
