@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from torch import nn
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.nn.utils import parametrize
 
-__all__ = ["CALLED", "averaged", "check_sample_weight", "hooks", "is_mapped", "outside_transforms", "under_functorch"]
+__all__ = [
+    "CALLED",
+    "FLAT_WEIGHTS",
+    "averaged",
+    "check_sample_weight",
+    "fill_flat_weights",
+    "hooks",
+    "is_mapped",
+    "make_parametrized",
+    "outside_transforms",
+    "under_functorch",
+]
+FLAT_WEIGHTS = "_flat_weights"  # where a recurrent layer keeps its weights once more
 CALLED = ("__call__", "forward", "_conv_forward")  # what runs when a layer is called
 
 
@@ -39,3 +52,17 @@ def hooks(module: nn.Module) -> Iterator[Any]:
 def averaged(wrapper: nn.Module) -> list[nn.Parameter] | None:
     """What DistributedDataParallel averages the gradients of: the parameters that its module had at the wrapping."""
     return getattr(wrapper, "_module_parameters", None)
+
+
+def make_parametrized(module: nn.Module, names: Iterable[str]) -> None:
+    """Give a module the class in which these weights are properties; its parametrizations are yet to come."""
+    parametrize._inject_new_class(module)
+    for name in names:
+        parametrize._inject_property(module, name)
+
+
+def fill_flat_weights(module: nn.Module) -> None:
+    """Let a recurrent layer look up its weights anew; any other stays."""
+    if isinstance(module, nn.RNNBase):
+        with torch.no_grad():
+            module._init_flat_weights()

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from tyinglib import _maps, _sharded
+from tyinglib import _sharded
 from tyinglib.saving import _state
-from tyinglib.saving._packed_labels import bits_of, shift_of
-from tyinglib.tying import Tie, tie_specs
+from tyinglib.saving._packed_labels import are_signs, bits_of, shift_of
+from tyinglib.tying import Tie
 
 MASK = "_mask"  # torch.nn.utils.prune calls its buffer so,
 MASKED = "_orig"  # and the Parameter that it is on
@@ -99,7 +99,7 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     """
     total = nonzero = unique = 0
     seen: set[int] = set()
-    tied = {_state.codebook_key(name): spec for name, spec in tie_specs(model).items()}
+    tied = {_state.codebook_key(name): one.tie for name, one in _state.ties_of(model, every_name=True).items()}
     masks = _masks(model)
     for key, parameter in model.named_parameters(remove_duplicate=False):
         used = _sharded.whole(parameter.detach())
@@ -107,7 +107,7 @@ def count_parameters(model: nn.Module) -> ParameterCount:
             used = used * _sharded.whole(masks[key])
         free = int(torch.count_nonzero(used))
         if key in tied:
-            used = _maps.expand(used, tied[key].labels.to(used.device), tied[key].dim)
+            used = tied[key](used)
         total += used.numel()
         nonzero += int(torch.count_nonzero(used))
         if id(parameter) not in seen:
@@ -147,7 +147,8 @@ def storage_bits(model: nn.Module, *, value_bits: int = 32) -> int:
     Returns
     -------
     int
-        ``free values * value_bits + sum over ties of n * ceil(log2 k)`` (k + 1 where slices are pruned).
+        ``free values * value_bits + sum over ties of n * ceil(log2 k)`` (k + 1 where slices are pruned). A factor is a
+        bit where all are 1 or -1, and a value where they are not.
         `save_tied` writes every value in its own dtype: of a model in float32 without buffers of integers (as batch
         norm's counter) it writes this, padded to bytes, and a header.
 
@@ -167,7 +168,12 @@ def storage_bits(model: nn.Module, *, value_bits: int = 32) -> int:
     """
     if isinstance(value_bits, bool) or not isinstance(value_bits, int) or value_bits < 1:
         raise ValueError(f"value_bits must be a positive integer, got {value_bits!r}")
-    specs = tie_specs(model)
-    values, _ = _state.distinct(_state.state_of(model), _state.ties_of(model).values())
+    ties = _state.ties_of(model).values()
+    values, _ = _state.distinct(_state.state_of(model), ties)
     bits = sum(value.numel() for value in values.values()) * value_bits
-    return bits + sum(spec.labels.numel() * bits_of(spec.n_groups, shift_of(spec.labels)) for spec in specs.values())
+    for spec in {id(tied.tie): tied.tie.spec() for tied in ties}.values():
+        n, factors = spec.labels.numel(), spec.factors
+        bits += n * bits_of(spec.n_groups, shift_of(spec.labels))
+        if factors is not None:
+            bits += n * (1 if are_signs(factors) else value_bits)
+    return bits

@@ -303,13 +303,13 @@ def _left_behind(named: Named) -> Iterator[Diagnosis]:
     """Parameters that were one before one of them was tied or untied."""
     once_one: dict[str, list[str]] = {}
     for parameter, names in named.values():
-        if hasattr(parameter, ORIGIN):
-            once_one.setdefault(getattr(parameter, ORIGIN), []).append(names[0])
-    for firsts in once_one.values():
+        for mark in getattr(parameter, ORIGIN, ()):
+            once_one.setdefault(mark, []).append(names[0])
+    for firsts in dict.fromkeys(map(tuple, once_one.values())):
         if len(firsts) > 1:
             yield Diagnosis(
                 "replaced",
-                tuple(firsts),
+                firsts,
                 f"{_quoted(firsts)} were one parameter until a tie was made or undone, and are {len(firsts)}: they "
                 "drift apart; tie all of them in the same way and share(...) the codebooks, or undo the tie and "
                 "share(...) the weights, or unshare(...) one of them if that is meant",

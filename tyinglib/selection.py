@@ -1,10 +1,11 @@
 r"""A tie is a linear map: theta = S phi.
 
 theta are the weights a network uses, phi the free values (the *codebook*), and S is the selection matrix: one row a
-weight, one column a free value, every row a single 1, or no 1 at all: that weight is pruned, it stays zero.
+weight, one column a free value, every row a single 1, or no 1 at all: that weight is pruned, it stays zero. In general
+the one number of a row is a *factor*: -1 where a weight is the mirror image of its group's value.
 
 S is never built for work. It is kept as *labels*: ``labels[i] = j`` says that slice i uses value j,
-``-1`` that it is pruned. Four maps are all that a tie needs::
+``-1`` that it is pruned; and, where they are not all 1, as *factors*. Four maps are all that a tie needs::
 
     expand       phi   -> S phi                     the weights that are used
     pull_back    g     -> S^T g                     the gradient: contributions add up
@@ -25,19 +26,23 @@ import torch
 from torch import Tensor
 
 from tyinglib import _maps
+from tyinglib._checks import check_whole
 
 Labels = Tensor | np.ndarray | Sequence[int]
+Factors = Tensor | np.ndarray | Sequence[float]
 
 PRUNED = -1
 
 
-def check_labels(labels: Labels) -> Tensor:
+def check_labels(labels: Labels, *, n_groups: int | None = None) -> Tensor:
     """Labels as an int64 tensor, after checking that they describe a selection matrix.
 
     Parameters
     ----------
     labels
         Integers 0..k-1, each used at least once; -1 for a pruned slice. Any shape but empty.
+    n_groups
+        k; then a group may be without a slice. By default the labels say it.
 
     Returns
     -------
@@ -47,7 +52,7 @@ def check_labels(labels: Labels) -> Tensor:
     Raises
     ------
     ValueError
-        If the labels are empty, are not integers, go below -1, or skip a group.
+        If the labels are empty, are not integers, go below -1, or skip a group; or go beyond a given `n_groups`.
 
     Examples
     --------
@@ -72,6 +77,11 @@ def check_labels(labels: Labels) -> Tensor:
     low, high = int(tensor.min()), int(tensor.max())
     if low < PRUNED:
         raise ValueError(f"labels must be 0..k-1, or -1 for pruned, got {low}")
+    if n_groups is not None:
+        check_whole("n_groups", n_groups, 0)
+        if high >= n_groups:
+            raise ValueError(f"labels name group {high}, but n_groups={n_groups}: they must be 0..{n_groups - 1} or -1")
+        return tensor
     if high >= tensor.numel():
         raise ValueError(
             f"labels name group {high}, but {tensor.numel()} slices fill at most groups "
@@ -85,6 +95,60 @@ def check_labels(labels: Labels) -> Tensor:
             f"labels must use every group 0..{high}, but group {empty} is empty; number the groups without gaps"
         )
     return tensor
+
+
+def check_factors(factors: Factors | None, labels: Tensor) -> Tensor | None:
+    """Factors as a tensor, after checking that they make the rows of a selection matrix.
+
+    Parameters
+    ----------
+    factors
+        Numbers of the labels' shape, finite, and not zero where a slice is in a group; None for ones.
+    labels
+        Of any shape, as `check_labels` returns them.
+
+    Returns
+    -------
+    Tensor or None
+        Of the labels' shape, on their device, floating point, 0 where pruned; a copy. None where all are 1.
+
+    Raises
+    ------
+    ValueError
+        If the factors are no real numbers, have another shape, are NaN or infinite, or are zero where a slice is used.
+
+    Examples
+    --------
+    >>> check_factors([1, -1, 5], torch.tensor([0, 0, -1]))
+    tensor([ 1., -1.,  0.])
+    >>> check_factors([1, 1, 1], torch.tensor([0, 0, -1])) is None
+    True
+
+    Chapter: One idea.
+    """
+    if factors is None:
+        return None
+    try:
+        tensor = torch.as_tensor(factors)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"factors must be numbers in a tensor, an array or a sequence, got {factors!r}") from error
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"factors must be real numbers, got dtype {tensor.dtype}")
+    if tensor.shape != labels.shape:
+        raise ValueError(
+            f"factors must be one a label, of shape {tuple(labels.shape)}, got shape {tuple(tensor.shape)}"
+        )
+    tensor = tensor.detach().to(labels.device, copy=True)
+    if not tensor.is_floating_point():
+        tensor = tensor.to(torch.get_default_dtype())
+    used = labels >= 0
+    if not torch.isfinite(tensor[used]).all():
+        raise ValueError("factors must be finite, got NaN or infinite values")
+    if (tensor[used] == 0).any():
+        raise ValueError("a factor of 0 leaves nothing of a slice; to prune it, give it the label -1")
+    if (tensor[used] == 1).all():
+        return None
+    return tensor.masked_fill(~used, 0)
 
 
 def group_sizes(labels: Labels) -> Tensor:
@@ -116,13 +180,24 @@ def group_sizes(labels: Labels) -> Tensor:
     return torch.bincount(labels[labels >= 0])
 
 
-def selection_matrix(labels: Labels, *, sparse: bool = False, dtype: torch.dtype | None = None) -> Tensor:
-    """S itself, to look at: S[i, j] = 1 where slice i uses group j.
+def selection_matrix(
+    labels: Labels,
+    *,
+    factors: Factors | None = None,
+    n_groups: int | None = None,
+    sparse: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """S itself, to look at: S[i, j] = 1, or the factor of slice i, where it uses group j.
 
     Parameters
     ----------
     labels
         (n,) integers, or the shape of a weight whose entries are tied one by one (read row by row).
+    factors
+        Of the labels' shape; None for ones.
+    n_groups
+        As in `check_labels`.
     sparse
         A sparse COO tensor with n entries at most, instead of n * k numbers.
     dtype
@@ -136,7 +211,7 @@ def selection_matrix(labels: Labels, *, sparse: bool = False, dtype: torch.dtype
     Raises
     ------
     ValueError
-        If the labels are bad (`check_labels`).
+        If the labels or factors are bad (`check_labels`, `check_factors`).
 
     Examples
     --------
@@ -148,18 +223,22 @@ def selection_matrix(labels: Labels, *, sparse: bool = False, dtype: torch.dtype
 
     Chapter: One idea.
     """
-    labels = check_labels(labels).flatten()
+    labels = check_labels(labels, n_groups=n_groups)
+    found = check_factors(factors, labels)
+    labels = labels.flatten()
     rows = (labels >= 0).nonzero().flatten()
     columns = labels[rows]
     ones = torch.ones(len(rows), dtype=dtype or torch.get_default_dtype(), device=labels.device)
-    shape = (len(labels), _maps.count(labels))
+    if found is not None:
+        ones = ones * found.flatten()[rows].to(ones.dtype)
+    shape = (len(labels), _maps.count(labels) if n_groups is None else n_groups)
     matrix = torch.sparse_coo_tensor(
         torch.stack([rows, columns]), ones, shape, check_invariants=True, is_coalesced=True
     )
     return matrix if sparse else matrix.to_dense()
 
 
-def expand(codebook: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
+def expand(codebook: Tensor, labels: Labels, *, dim: int | None, factors: Factors | None = None) -> Tensor:
     """The weights that are used: theta = S phi.
 
     Parameters
@@ -170,6 +249,8 @@ def expand(codebook: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
         (n,) integers; for ``dim=None`` of the weight's shape.
     dim
         The dimension along which slices are tied; None ties single entries.
+    factors
+        Of the labels' shape: slice i is factors[i] times the value of its group (`check_factors`). None: all are 1.
 
     Returns
     -------
@@ -180,12 +261,14 @@ def expand(codebook: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     Raises
     ------
     ValueError
-        If the labels are bad, or the codebook does not have one slice for each group.
+        If the labels or factors are bad, or the codebook does not have one slice for each group.
 
     Examples
     --------
     >>> expand(torch.tensor([5.0, 7.0]), [0, 1, 0, -1], dim=0)
     tensor([5., 7., 5., 0.])
+    >>> expand(torch.tensor([5.0, 7.0]), [0, 1, 0, -1], dim=0, factors=[1, 1, -1, 1])
+    tensor([ 5.,  7., -5.,  0.])
 
     Chapter: One idea, equation (1).
     """
@@ -196,17 +279,17 @@ def expand(codebook: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
         raise ValueError(
             f"codebook must have {groups} slices along dim {dim}, one a group, got shape {tuple(codebook.shape)}"
         )
-    return _maps.expand(codebook, labels, dim)
+    return _maps.expand(codebook, labels, dim, check_factors(factors, labels))
 
 
-def pull_back(grad: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
+def pull_back(grad: Tensor, labels: Labels, *, dim: int | None, factors: Factors | None = None) -> Tensor:
     """The gradient of the codebook: S^T g, the sum of the gradients of a group's members.
 
     Parameters
     ----------
     grad
         Anything of the weight's shape, with n slices along `dim`.
-    labels, dim
+    labels, dim, factors
         As in `expand`.
 
     Returns
@@ -217,7 +300,7 @@ def pull_back(grad: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     Raises
     ------
     ValueError
-        If the labels are bad or do not fit `grad`.
+        If the labels or factors are bad or do not fit `grad`.
 
     Examples
     --------
@@ -227,17 +310,19 @@ def pull_back(grad: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     Chapter: One idea, equation (2).
     """
     labels = check_fit(grad, labels, dim, sliced=True)
-    return _maps.pull_back(grad, labels, dim, _maps.count(labels))
+    return _maps.pull_back(grad, labels, dim, _maps.count(labels), check_factors(factors, labels))
 
 
-def group_means(weight: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
+def group_means(weight: Tensor, labels: Labels, *, dim: int | None, factors: Factors | None = None) -> Tensor:
     """The codebook nearest to given weights: argmin over phi of ||S phi - theta||^2, the group means.
+
+    With factors it is the least-squares value: sum of c_i theta_i over sum of c_i^2.
 
     Parameters
     ----------
     weight
         theta, with n slices along `dim`.
-    labels, dim
+    labels, dim, factors
         As in `expand`.
 
     Returns
@@ -248,27 +333,29 @@ def group_means(weight: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     Raises
     ------
     ValueError
-        If the labels are bad or do not fit the weight.
+        If the labels or factors are bad or do not fit the weight.
 
     Examples
     --------
     >>> group_means(torch.tensor([1.0, 10.0, 3.0, 9.0]), [0, 1, 0, -1], dim=0)
     tensor([ 2., 10.])
+    >>> group_means(torch.tensor([1.0, -3.0]), [0, 0], dim=0, factors=[1, -1])
+    tensor([2.])
 
     Chapter: One idea, equation (3).
     """
     labels = check_fit(weight, labels, dim, sliced=True)
-    return _maps.group_means(weight, labels, dim)
+    return _maps.group_means(weight, labels, dim, _maps.count(labels), check_factors(factors, labels))
 
 
-def project(weight: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
+def project(weight: Tensor, labels: Labels, *, dim: int | None, factors: Factors | None = None) -> Tensor:
     """The nearest tied weights: S (S^T S)^-1 S^T theta, each slice replaced by its group's mean.
 
     Parameters
     ----------
     weight
         theta, with n slices along `dim`.
-    labels, dim
+    labels, dim, factors
         As in `expand`.
 
     Returns
@@ -280,7 +367,7 @@ def project(weight: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     Raises
     ------
     ValueError
-        If the labels are bad or do not fit the weight.
+        If the labels or factors are bad or do not fit the weight.
 
     Examples
     --------
@@ -290,10 +377,14 @@ def project(weight: Tensor, labels: Labels, *, dim: int | None) -> Tensor:
     Chapter: One idea, equation (3).
     """
     labels = check_fit(weight, labels, dim, sliced=True)
-    return _maps.expand(_maps.group_means(weight, labels, dim), labels, dim)
+    found = check_factors(factors, labels)
+    means = _maps.group_means(weight, labels, dim, _maps.count(labels), found)
+    return _maps.expand(means, labels, dim, found)
 
 
-def check_fit(tensor: Tensor, labels: Labels, dim: int | None, *, sliced: bool = False) -> Tensor:
+def check_fit(
+    tensor: Tensor, labels: Labels, dim: int | None, *, sliced: bool = False, n_groups: int | None = None
+) -> Tensor:
     """Labels, checked, on the tensor's device.
 
     Parameters
@@ -304,6 +395,8 @@ def check_fit(tensor: Tensor, labels: Labels, dim: int | None, *, sliced: bool =
         As in `expand`.
     sliced
         Whether the tensor must have one slice (with ``dim=None``, one entry) for each label, as a weight has.
+    n_groups
+        As in `check_labels`.
 
     Returns
     -------
@@ -322,7 +415,7 @@ def check_fit(tensor: Tensor, labels: Labels, dim: int | None, *, sliced: bool =
 
     Chapter: One idea.
     """
-    checked = check_labels(labels).to(tensor.device)
+    checked = check_labels(labels, n_groups=n_groups).to(tensor.device)
     if dim is None:
         if sliced and checked.shape != tensor.shape:
             raise ValueError(

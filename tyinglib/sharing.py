@@ -24,7 +24,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from tyinglib import _sharded
 from tyinglib._checks import check_step_size
 from tyinglib.penalties import Penalty, difference_value, prox_difference
-from tyinglib.tying import Tie, TieSpec
+from tyinglib.tying import Tie
 
 
 def share(target: nn.Module, source: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
@@ -355,7 +355,7 @@ def _check_same_tie(a: nn.Module, b: nn.Module, name: str) -> None:
 
 def _described(step: nn.Module) -> tuple[object, ...]:
     if isinstance(step, Tie):
-        return (Tie, TieSpec(step.labels, step.dim))
+        return (Tie, step.spec(), step.codebook_dim)
     state = {key: value.tolist() for key, value in step.state_dict().items()}
     return (type(step), state)
 

@@ -40,7 +40,7 @@ def test_no_name_is_left_out():
     # of a private base, a property, of a class, a NamedTuple, a decorated function, of a protocol
     assert paths >= {
         "nn.locally_connected.LocallyConnected1d.to_conv",
-        "tying.TieSpec.n_groups",
+        "tying.spec.TieSpec.labels",
         "nn.unrolled.UnrolledRNN.from_rnn",
     }
     assert paths >= {"regression.stability.Stability", "sharing.prox_tying", "penalties.protocol.Penalty.prox"}

@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune
 
 from tyinglib import TieSpec, mean_gradients, selection, share, tie, tie_specs, untie
 
@@ -308,22 +308,15 @@ class Twice(nn.Module):
             self.inner.weight.data = self.weight.data
 
 
-@pytest.mark.parametrize("how", ["parameter", "memory"])
-def test_sharers_inside_the_module_are_named_and_nothing_changes(how):
-    module = Twice(how)
+def test_two_parameters_in_one_memory_are_refused_and_nothing_changes():
+    module = Twice("memory")
     weight, values = module.weight, module.weight.detach().clone()
-    with pytest.raises(ValueError, match=r"can't be tied: it is one weight with 'inner\.weight'"):
+    with pytest.raises(ValueError, match=r"'weight' and 'inner\.weight' are two parameters in one piece of memory"):
         tie(module, "weight", SPEC)
     assert module.weight is weight
     assert torch.equal(module.inner.weight, values)
     assert (type(module), tie_specs(module)) == (Twice, {})
-
-
-@pytest.mark.parametrize("how", ["parameter", "memory"])
-def test_the_remedy_for_sharers_inside(how):
-    """What the refusal says to do."""
-    module = Twice(how)
-    module.inner.weight = nn.Parameter(module.inner.weight.detach().clone())
+    module.inner.weight = nn.Parameter(module.inner.weight.detach().clone())  # what the refusal says to do
     assert tie_specs(tie(module, "weight", SPEC)) == {"weight": SPEC}
 
 
@@ -342,12 +335,32 @@ def test_names_as_tie_specs_gives_them():
     assert torch.equal(model[1][0].weight, selection.project(values, SPEC.labels, dim=1))
 
 
-def test_from_above_a_sharer_in_another_layer_is_seen():
+def test_from_above_all_sharers_are_tied_and_untied_together():
     net = nn.ModuleDict({"table": nn.Embedding(6, 4), "head": nn.Linear(4, 6, bias=False)})
     net["head"].weight = net["table"].weight
-    with pytest.raises(ValueError, match=r"'table\.weight' of ModuleDict can't be tied: .* with 'head\.weight'"):
+    spec, values = TieSpec([0, 0, 1, 1, 2, 2], dim=0), net["table"].weight.detach().clone()
+    tie(net, "head.weight", spec)
+    assert tie_specs(net) == {"table.weight": spec, "head.weight": spec}
+    (codebook,) = net.parameters()
+    assert torch.equal(net["table"].weight, selection.project(values, spec.labels, dim=0))
+    net["head"](net["table"](torch.arange(6))).sum().backward()
+    assert codebook.grad.shape == (3, 4)
+    with torch.no_grad():
+        codebook.sub_(codebook.grad)
+    assert torch.equal(net["table"].weight, net["head"].weight)
+    untie(net, "table.weight")
+    assert net["table"].weight is net["head"].weight
+    assert tie_specs(net) == {}
+
+
+def test_a_sharer_inside_another_parametrization_is_named():
+    net = nn.ModuleDict({"table": nn.Embedding(6, 4), "head": nn.Linear(4, 6, bias=False)})
+    parametrizations.orthogonal(net["head"], "weight")
+    net["head"].parametrizations.weight.original = net["table"].weight
+    before = net["table"].weight
+    with pytest.raises(ValueError, match=r"one weight with 'head\.parametrizations\.weight\.original', a part of"):
         tie(net, "table.weight", TieSpec([0, 0, 1, 1, 2, 2], dim=0))
-    assert net["head"].weight is net["table"].weight
+    assert net["table"].weight is before
 
 
 def test_a_layer_with_two_names_is_one_place():
@@ -374,15 +387,20 @@ def test_a_weight_that_a_hook_computes_is_no_parameter(layer, norm):
     assert layer.get_parameter(f"parametrizations.{part}.original").grad.shape == (3, 2)
 
 
-def test_a_codebook_with_two_names_in_the_module_is_not_untied():
+def test_a_codebook_of_two_weights_is_undone_for_both():
     module = Twice("own")
     module.inner.weight = nn.Parameter(torch.randn(3, 4))
     tie(module, "weight", SPEC)
     tie(module.inner, "weight", SPEC)
     share(module.inner, module, ["parametrizations.weight.original"])
-    with pytest.raises(ValueError, match=r"can't be untied: it is one weight with 'inner\.parametrizations"):
+    module.other = module.parametrizations.weight.original
+    with pytest.raises(ValueError, match=r"can't be untied: its codebook is one parameter with 'other'"):
         untie(module, "weight")
     assert tie_specs(module) == {"weight": SPEC, "inner.weight": SPEC}
+    del module.other
+    untie(module, "inner.weight")
+    assert tie_specs(module) == {}
+    assert module.weight is module.inner.weight  # shared they were, and stay
 
 
 @pytest.mark.parametrize("dim", [0, 1])
@@ -395,9 +413,7 @@ def test_a_tie_that_fails_at_the_last_moment_puts_the_parameter_back(layer, dim,
     assert [a is b for a, b in zip(layer.parameters(), held, strict=True)] == [True, True]
 
 
-def test_a_weight_without_values_is_refused():
-    with pytest.raises(ValueError, match="is on the meta device, so there are no values"):
-        tie(nn.Linear(4, 3, device="meta"), "weight", SPEC)
+def test_a_weight_without_a_shape_is_refused():
     with pytest.raises(ValueError, match="has no shape before the first forward call"):
         tie(nn.LazyLinear(3), "weight", SPEC)
 

@@ -227,7 +227,7 @@ def test_a_failed_registration_leaves_the_gradient(monkeypatch):
     def fail(*arguments, **settings):
         raise RuntimeError("no")
 
-    monkeypatch.setattr("tyinglib.tying.parametrize.register_parametrization", fail)
+    monkeypatch.setattr("torch.nn.utils.parametrize.register_parametrization", fail)
     with pytest.raises(RuntimeError, match="no"):
         tie(layer, "weight", TieSpec([0, 0], dim=1))
     assert layer.weight.grad is grad

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tyinglib import selection, tying
+from tyinglib import selection
 from tyinglib._checks import check_whole
-from tyinglib.tying import TieSpec, tie, tie_specs
+from tyinglib.tying import TieSpec, _places, tie, tie_specs
 
 Cell = Literal["elman", "lstm", "gru"]
 CELLS: dict[Cell, tuple[type[nn.RNNBase], int]] = {  # torch's layer, and its gates
@@ -127,7 +127,7 @@ class UnrolledRNN(nn.Module):
         spec, found = self.tie_spec(), tie_specs(self)
         names = [name for name in self._names() if found.get(name) != spec]
         for name in names:  # before any is tied: if one is refused, none is
-            if not torch.isfinite(tying.own_parameter(self, name)).all():
+            if not torch.isfinite(_places.parameter_at(_places.find(self, name))).all():
                 raise ValueError(f"{name!r} holds NaN or infinite values; find where training diverged before tying")
         for name in names:
             tie(self, name, spec)

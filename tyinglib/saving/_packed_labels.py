@@ -1,4 +1,4 @@
-r"""The labels of a tie as bits: n labels of k groups are n ceil(log2 k) bits.
+r"""The labels of a tie as bits: n labels of k groups are n ceil(log2 k) bits. Factors of 1 and -1 are one bit each.
 
 With pruned slices, -1 becomes 0 and the groups count from 1 (the shift). Piece by piece: a label is 8 bytes as a
 number, and its bits, one a byte, would be many times that for all labels at once.
@@ -43,3 +43,19 @@ def unpack(packed: Tensor, count: int, bits: int, shift: int) -> Tensor:
         from_here = data[start * bits // 8 :]
         part[:] = np.unpackbits(from_here, count=len(part) * bits).reshape(len(part), bits) @ values - shift
     return torch.from_numpy(labels)
+
+
+def are_signs(factors: Tensor) -> bool:
+    """Whether all are 1 or -1, or 0, as those of pruned slices are."""
+    return bool((factors.abs() == (factors != 0)).all())
+
+
+def pack_signs(factors: Tensor) -> Tensor:
+    """Bytes, of dtype uint8: a bit is set where a factor is negative."""
+    return torch.from_numpy(np.packbits((factors < 0).cpu().flatten().numpy()))
+
+
+def unpack_signs(packed: Tensor, count: int) -> Tensor:
+    """Factors (count,) of 1 and -1, in torch's default dtype."""
+    negative = torch.from_numpy(np.unpackbits(packed.numpy(), count=count)).to(torch.get_default_dtype())
+    return 1 - 2 * negative

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -39,6 +39,12 @@ def labels_key(name: str) -> str:
     return dotted(prefix, "parametrizations", weight, 0, "labels")
 
 
+def factors_key(name: str) -> str:
+    """Where the state keeps the factors of a tied weight, if it has any."""
+    prefix, _, weight = name.rpartition(".")
+    return dotted(prefix, "parametrizations", weight, 0, "factors")
+
+
 class Tied(NamedTuple):
     """A weight's two parts, as they stand in the model, sound or not."""
 
@@ -63,29 +69,50 @@ def used_shape(tied: Tied) -> list[int]:
     labels, dim, shape = tied.tie.labels, tied.tie.dim, list(tied.codebook.shape)
     if dim is None:
         return list(labels.shape)
-    if -len(shape) <= dim < len(shape):
-        shape[dim] = labels.numel()
+    if not all(-len(shape) <= one < len(shape) for one in (dim, codebook_dim(tied.tie))):
+        return shape
+    del shape[codebook_dim(tied.tie)]
+    shape.insert(dim % (len(shape) + 1), labels.numel())
     return shape
 
 
-def groups_of(used: Sequence[int], codebook: Sequence[int], dim: int | None) -> int | None:
-    """k, if this is the shape of a codebook for a weight of that shape."""
+def codebook_dim(tie: Tie) -> int:
+    """The dimension of the codebook along which its slices lie."""
+    return tie.dim or 0 if tie.codebook_dim is None else tie.codebook_dim
+
+
+def groups_of(used: Sequence[int], codebook: Sequence[int], dim: int | None, slices: int) -> int | None:
+    """k, if this is the shape of a codebook for a weight of that shape: its slices lie along dimension `slices`."""
     if dim is None:
-        return codebook[0] if len(codebook) == 1 and codebook[0] <= math.prod(used) else None
-    if len(codebook) != len(used) or not -len(used) <= dim < len(used) or codebook[dim] > used[dim]:
+        return codebook[0] if len(codebook) == 1 else None
+    n = len(used)
+    if len(codebook) != n or not (-n <= dim < n and -n <= slices < n):
         return None
-    alike = list(used)
-    alike[dim] = codebook[dim]
-    return codebook[dim] if alike == list(codebook) else None
+    of_weight, of_codebook = list(used), list(codebook)
+    del of_weight[dim], of_codebook[slices]
+    return codebook[slices] if of_weight == of_codebook else None
 
 
-def sound(tied: Tied) -> TieSpec | None:
-    """The tie, if its labels fit its codebook; after ``to_empty`` they are whatever stood in the memory."""
-    try:
-        spec = TieSpec(tied.tie.labels, tied.tie.dim)
-    except ValueError:
-        return None
-    return spec if groups_of(used_shape(tied), tied.codebook.shape, spec.dim) == spec.n_groups else None
+def sound_specs(ties: Mapping[str, Tied]) -> dict[str, TieSpec | None]:
+    """Each tie, if its labels fit its codebook, and the codebook's ties use all of it; what was loaded may not."""
+    specs: dict[str, TieSpec | None] = {}
+    used: dict[int, Tensor] = {}
+    for name, tied in ties.items():
+        groups = groups_of(used_shape(tied), tied.codebook.shape, tied.tie.dim, codebook_dim(tied.tie))
+        specs[name] = None
+        with contextlib.suppress(ValueError):
+            spec = tied.tie.spec()
+            if groups == spec.n_groups:
+                specs[name] = spec
+                used[id(tied.codebook)] = used_groups(spec) | used.get(id(tied.codebook), torch.tensor(False))
+    return {name: spec if spec and used[id(ties[name].codebook)].all() else None for name, spec in specs.items()}
+
+
+def used_groups(spec: TieSpec) -> Tensor:
+    """(k,) whether a slice of this weight is in the group."""
+    used = torch.zeros(spec.n_groups + 1, dtype=torch.bool)
+    used[spec.labels.cpu().flatten()] = True  # pruned ones are -1: the last
+    return used[:-1]
 
 
 def state_of(model: nn.Module) -> State:
@@ -101,8 +128,8 @@ def state_of(model: nn.Module) -> State:
 
 
 def distinct(state: State, ties: Iterable[Tied]) -> tuple[State, dict[str, str]]:
-    """The state without labels, a shared tensor once; and which names are other names of which."""
-    labels = {id(tied.tie.labels) for tied in ties}
+    """The state without labels and factors, a shared tensor once; and which names are other names of which."""
+    labels = {id(one) for tied in ties for one in (tied.tie.labels, tied.tie.factors)}
     values: State = {}
     aliases: dict[str, str] = {}
     first: dict[int, str] = {}

@@ -27,7 +27,8 @@ from torch import Tensor
 from tyinglib.saving._state import State, quote
 
 FORMAT = "tyinglib-tied"
-VERSION = "1"
+VERSION = "2"
+READABLE = ("1", "2")  # 1 had neither factors nor codebooks of several weights
 METADATA = "__metadata__"
 HEADER = 1 << 20  # bytes that a header may have for a small model
 NAMED = 1 << 12  # and more for every name in its state
@@ -61,6 +62,7 @@ class Contents:
     tensors: State
     ties: dict[str, dict[str, Any]]
     aliases: dict[str, str]
+    ours: bool = True  # or what another library wrote: tensors as they are
 
 
 def damaged(path: Path, why: str) -> ValueError:
@@ -222,11 +224,15 @@ def read(path: Path, limit: int) -> Contents:
     if len(data) > limit:  # it grew, or is no plain file
         raise ValueError(f"{path} has more bytes than this model can need ({limit}): it is another model's")
     tensors, metadata = _parse(data, path)
+    if metadata.get("format") != FORMAT and not {"ties", "aliases", "sha256"} & metadata.keys():
+        # safetensors.torch.save_model says in the metadata which name of a shared tensor it left out
+        others = {key: kept for key, kept in metadata.items() if kept in tensors and key not in tensors}
+        return Contents(tensors, {}, others, ours=False)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} was not written by save_tied; load it with safetensors.torch.load_model")
-    if metadata.get("version") != VERSION:
+        raise damaged(path, f"its format is {quote(metadata.get('format'))}")
+    if metadata.get("version") not in READABLE:
         raise ValueError(
-            f"{path} has version {quote(metadata.get('version'))}, this tyinglib reads {VERSION!r}; "
+            f"{path} has version {quote(metadata.get('version'))}, this tyinglib reads up to {VERSION!r}; "
             "install the tyinglib that wrote it"
         )
     missing = {"ties", "aliases", "sha256"} - metadata.keys()

@@ -12,9 +12,10 @@ from tyinglib.saving import _packed_labels, _tied_file
 from tyinglib.saving._state import (
     check_plain,
     distinct,
+    factors_key,
     labels_key,
     quote,
-    sound,
+    sound_specs,
     state_of,
     ties_of,
 )
@@ -71,20 +72,35 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
         sharded=f"load {GATHERED} into a plain model that is tied alike, and save that",
         meta="there is nothing to save",
     )
-    described = {}
+    described: dict[str, dict[str, object]] = {}
+    specs = sound_specs(ties)
+    packed: dict[int, str] = {}  # a tie that several weights have is stored once
     for name, parts in ties.items():
         if isinstance(model.get_submodule(name.rpartition(".")[0]), ParametrizationList):
             raise ValueError(
                 f"{quote(name)} is tied inside another parametrization, and could not be loaded; untie it first"
             )
-        spec = sound(parts)
+        spec = specs[name]
         if spec is None:
             raise ValueError(
                 f"{quote(name)} has labels that do not fit its codebook of shape {tuple(parts.codebook.shape)}; "
                 "load it, or untie it and tie it again"
             )
+        first = packed.setdefault(id(parts.tie), name)
+        if first != name:
+            described[name] = described[first]
+            aliases[labels_key(name)] = labels_key(first)
+            if spec.factors is not None:
+                aliases[factors_key(name)] = factors_key(first)
+            continue
         shift = _packed_labels.shift_of(spec.labels)
         bits = _packed_labels.bits_of(spec.n_groups, shift)
         tensors[labels_key(name)] = _packed_labels.pack(spec.labels, bits, shift)
         described[name] = {"shape": list(spec.labels.shape), "dim": spec.dim, "bits": bits, "shift": shift}
+        if spec.dim is not None and parts.tie.codebook_dim != spec.dim:
+            described[name]["codebook_dim"] = parts.tie.codebook_dim
+        if spec.factors is not None:
+            signs = _packed_labels.are_signs(spec.factors)
+            described[name]["factors"] = "signs" if signs else "values"
+            tensors[factors_key(name)] = _packed_labels.pack_signs(spec.factors) if signs else spec.factors
     return _tied_file.write(Path(path), Contents(tensors, described, aliases))

@@ -16,8 +16,29 @@ def bits_of(tensor: Tensor) -> Tensor:
     return plain.flatten().view(torch.uint8)
 
 
-class AsItWas:
-    """Inside the `with`, an exception undoes what was changed.
+class ModulesAsTheyWere:
+    """Inside the `with`, an exception gives modules back their parameters, submodules and class.
+
+    Parameters
+    ----------
+    modules
+        Those that may change: they get the same objects back, in the same order.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self._modules = [_Module(module) for module in {id(module): module for module in modules}.values()]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not None:
+            for module in self._modules:
+                module.restore()
+
+
+class AsItWas(ModulesAsTheyWere):
+    """The same, and values too.
 
     Parameters
     ----------
@@ -26,12 +47,12 @@ class AsItWas:
     values
         Tensors whose values may change: they are copied now, so this takes their memory once more.
     modules
-        Modules whose parameters, submodules or class may change: they get the same objects back, in the same order.
+        As for `ModulesAsTheyWere`.
     """
 
     def __init__(self, model: nn.Module, values: Iterable[Tensor], modules: Iterable[nn.Module]) -> None:
+        super().__init__(modules)
         self._values = [(value, value.detach().clone()) for value in {id(value): value for value in values}.values()]
-        self._modules = [_Module(module) for module in {id(module): module for module in modules}.values()]
         own = nn.Module.get_extra_state
         self._extras = [
             (module, module.get_extra_state().clone())
@@ -39,14 +60,10 @@ class AsItWas:
             if type(module).get_extra_state is not own
         ]
 
-    def __enter__(self) -> None:
-        pass
-
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        super().__exit__(kind, error, at)
         if kind is None:
             return
-        for module in self._modules:
-            module.restore()
         with torch.no_grad():
             for value, before in self._values:
                 if not torch.equal(bits_of(value), bits_of(before)):  # what torch could not write is as it was
