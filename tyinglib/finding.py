@@ -236,6 +236,7 @@ def find_ties(
     dim: int,
     by: Grouping = AffinityPropagation(),
     similarity: Similarity = "length",
+    signed: bool = False,
 ) -> TieSpec:
     """Which slices of a weight to tie: the second stage of GrOWL.
 
@@ -250,23 +251,31 @@ def find_ties(
         of groups), each with its own settings, or whatever else is a `Grouping`.
     similarity
         ``"length"``: S above. ``"cosine"``: the angle only.
+    signed
+        Whether a slice and its mirror image are alike: OWL makes *sizes* equal, whatever the signs. Compared are then
+        r r^T / ||r|| instead of r, which have the same lengths and the squares of the cosines.
 
     Returns
     -------
     TieSpec
-        Groups numbered in the order of their first slice; -1 for slices that are zero. The same on every run.
+        Groups numbered in the order of their first slice; -1 for slices that are zero. If `signed`, with factors of 1
+        and -1, 1 for the first slice of each group. The same on every run.
 
     Raises
     ------
     ValueError
         If the weight holds NaN or infinite values, or slices too short to be compared with its longest; if a setting
-        is out of its range; or if affinity propagation does not settle.
+        is out of its range; or if affinity propagation does not settle. If `signed`, also for more than 8,192 slices
+        of more than 127 entries.
 
     Examples
     --------
     >>> weight = torch.tensor([[1.0, 1.1, 0.0, -1.0], [2.0, 2.0, 0.0, 1.0]])
     >>> find_ties(weight, dim=1, by=Leaders()).labels
     tensor([ 0,  0, -1,  1])
+    >>> mirrored = find_ties(torch.tensor([[2.0, -2.0, 0.5]]), dim=1, by=Leaders(), signed=True)
+    >>> mirrored.labels, mirrored.factors
+    (tensor([0, 0, 1]), tensor([ 1., -1.,  1.]))
 
     Method: Zhang, Wang, Figueiredo and Balzano (ICLR 2018), section 3.3. Chapter: GrOWL in a network.
     """
@@ -284,8 +293,42 @@ def find_ties(
         kept = _comparable(rows[important], similarity)
         if similarity == "cosine":
             kept = kept / torch.linalg.vector_norm(kept, dim=1, keepdim=True)
-        labels[important] = _in_order_of_appearance(by.groups(kept, important, len(rows)))
-    return TieSpec(labels, dim)
+        compared = _without_sign(kept) if signed else kept
+        labels[important] = _in_order_of_appearance(by.groups(compared, important, len(rows)))
+    return TieSpec(labels, dim, factors=_signs(rows, labels) if signed else None)
+
+
+MOST = 8192  # slices for which a matrix of all pairs is made
+
+
+def _without_sign(rows: Tensor) -> Tensor:
+    """Rows (m, .) whose inner products are those of r r^T / ||r||: the same for r and -r."""
+    m, size = rows.shape
+    lengths = torch.linalg.vector_norm(rows.double(), dim=1, keepdim=True)
+    units = rows.double() / lengths
+    if size * (size + 1) // 2 <= max(m, MOST):
+        i, j = torch.triu_indices(size, size)
+        features: Tensor = units[:, i] * units[:, j] * torch.where(i == j, 1, math.sqrt(2)) * lengths
+        return features
+    if m > MOST:
+        raise ValueError(
+            f"signed=True compares all pairs of slices: {m} of {size} entries are too many, at most {MOST}, or at most "
+            "127 entries; find ties without signs"
+        )
+    values, vectors = torch.linalg.eigh((units @ units.T).square())
+    coordinates: Tensor = vectors * values.clamp(min=0).sqrt() * lengths
+    return coordinates
+
+
+def _signs(rows: Tensor, labels: Tensor) -> Tensor:
+    """-1 for slices that point away from the direction of their group, in which its first slice points."""
+    signs = torch.ones(len(rows))
+    for group in range(int(labels.max()) + 1):
+        members = (labels == group).nonzero().flatten()
+        direction = torch.linalg.svd(rows[members].double(), full_matrices=False).Vh[0]
+        along = torch.where(rows[members].double() @ direction < 0, -1.0, 1.0)
+        signs[members] = along * along[0]
+    return signs
 
 
 def _comparable(rows: Tensor, similarity: Similarity) -> Tensor:

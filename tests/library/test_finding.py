@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
-from tyinglib import finding
+from tyinglib import finding, selection, tie
 from tyinglib.finding import AffinityPropagation, KMeans, Leaders, find_ties
+from tyinglib.penalties import prox_owl
 
 F64 = torch.float64
 
@@ -222,3 +224,52 @@ def test_more_damping_is_tried_before_giving_up(monkeypatch):
     with pytest.raises(ValueError, match=r"did not settle .* by=Leaders"):
         find_ties(planted(noise=0.5)[0], dim=0, by=AffinityPropagation(damping=0.8))
     assert tried == [0.8, 0.9, 0.97]
+
+
+# Up to the sign
+
+
+@pytest.mark.parametrize("by", [Leaders(), AffinityPropagation(), KMeans(3)])
+@pytest.mark.parametrize("shape", [(1, 12), (5, 12), (40, 12)])  # by features, and by all pairs
+@pytest.mark.parametrize("most", [8192, 12])
+def test_mirrored_slices_are_one_group(by, shape, most, monkeypatch):
+    monkeypatch.setattr("tyinglib.finding.MOST", most)
+    torch.manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(max(shape[0], 3), 3)).Q.T[:, : shape[0]]
+    if shape[0] == 1:
+        directions = torch.tensor([[1.0], [3.0], [9.0]])
+    labels = torch.arange(12) % 3
+    signs = torch.where(torch.arange(12) % 4 == 3, -1.0, 1.0)
+    weight = (signs[:, None] * directions[labels]).T * (1 + 1e-4 * torch.randn(12))
+    found = find_ties(weight, dim=1, by=by, signed=True)
+    assert found.labels.tolist() == labels.tolist()
+    expected = signs * signs[:3][labels]  # the first of each group has 1
+    assert found.factors.tolist() == expected.tolist()
+    torch.testing.assert_close(
+        selection.project(weight, found.labels, dim=1, factors=found.factors), weight, rtol=1e-3, atol=1e-3
+    )
+    assert find_ties(weight, dim=1, by=by).n_groups > 3 or isinstance(by, KMeans)
+
+
+def test_without_mirror_images_there_are_no_factors():
+    weight = torch.tensor([[1.0, 1.1, 0.0, 1.0], [2.0, 2.0, 0.0, -1.0]])
+    assert find_ties(weight, dim=1, by=Leaders(), signed=True) == find_ties(weight, dim=1, by=Leaders())
+
+
+def test_owl_ties_sizes_and_the_layer_keeps_its_signs():
+    """The prox of OWL makes sizes exactly equal; unsigned, a mirrored pair is two groups, or its mean is near zero."""
+    weight = prox_owl(torch.tensor([3.0, -2.9, 1.0, 0.1]), torch.tensor([0.6, 0.4, 0.2, 0.2]))
+    assert weight[0] == -weight[1]
+    spec = find_ties(weight[None], dim=1, by=Leaders(), signed=True)
+    assert (spec.labels.tolist(), spec.factors.tolist()) == ([0, 0, 1, -1], [1, -1, 1, 0])
+    layer = nn.Linear(4, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+    tie(layer, "weight", spec)
+    assert layer.weight.tolist() == weight[None].tolist()
+
+
+def test_too_many_slices_for_all_pairs(monkeypatch):
+    monkeypatch.setattr("tyinglib.finding.MOST", 8)
+    with pytest.raises(ValueError, match="signed=True compares all pairs of slices: 9 of 20 entries are too many"):
+        find_ties(torch.randn(20, 9), dim=1, by=Leaders(), signed=True)
