@@ -30,7 +30,7 @@ from tyinglib.penalties import (
     slope_bh_weights,
 )
 from tyinglib.regression import GrOWLRegressor, OWLRegressor, bootstrap_selection, selection_stability
-from tyinglib.saving import load_tied, save_tied
+from tyinglib.saving import dense_state, load_tied, save_tied
 from tyinglib.sharing import prox_tying, share, shared_parameters, tying_group, tying_penalty, unshare
 from tyinglib.tying import TieSpec, mean_gradients, tie, tie_specs, untie
 
@@ -55,6 +55,7 @@ __all__ = [
     "check_sharing",
     "compact",
     "count_parameters",
+    "dense_state",
     "find_ties",
     "load_tied",
     "mean_gradients",

@@ -14,7 +14,11 @@ from torch.nn.utils import parametrize
 
 __all__ = [
     "CALLED",
+    "COMPILED",
     "FLAT_WEIGHTS",
+    "MASK",
+    "NORMED",
+    "PRUNED",
     "averaged",
     "check_sample_weight",
     "fill_flat_weights",
@@ -24,7 +28,10 @@ __all__ = [
     "outside_transforms",
     "under_functorch",
 ]
+COMPILED = "_orig_mod"  # the part of a name that torch.compile puts in
 FLAT_WEIGHTS = "_flat_weights"  # where a recurrent layer keeps its weights once more
+PRUNED, MASK = "_orig", "_mask"  # torch.nn.utils.prune keeps a weight and its mask under its name and these,
+NORMED = "_v"  # torch.nn.utils.weight_norm the direction
 CALLED = ("__call__", "forward", "_conv_forward")  # what runs when a layer is called
 
 

@@ -18,12 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from tyinglib import _sharded
+from tyinglib._private_apis import MASK, PRUNED
 from tyinglib.saving import _state
 from tyinglib.saving._packed_labels import are_signs, bits_of, shift_of
 from tyinglib.tying import Tie
-
-MASK = "_mask"  # torch.nn.utils.prune calls its buffer so,
-MASKED = "_orig"  # and the Parameter that it is on
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def _masks(model: nn.Module) -> dict[str, Tensor]:
     for prefix, module in model.named_modules(remove_duplicate=False):
         parameters = {name for name, _ in module.named_parameters(recurse=False, remove_duplicate=False)}
         for name, mask in module.named_buffers(recurse=False, remove_duplicate=False):
-            masked = name.removesuffix(MASK) + MASKED
+            masked = name.removesuffix(MASK) + PRUNED
             if name.endswith(MASK) and masked in parameters:
                 found[_state.dotted(prefix, masked)] = mask
         if isinstance(module, ParametrizationList) and len(module) > 1 and any(isinstance(one, Tie) for one in module):

@@ -1,6 +1,7 @@
 """On disk as in memory: a tie is stored as its codebook and its labels, a shared Parameter once."""
 
+from tyinglib.saving.dense import dense_state
 from tyinglib.saving.load import load_tied
 from tyinglib.saving.save import save_tied
 
-__all__ = ["load_tied", "save_tied"]
+__all__ = ["dense_state", "load_tied", "save_tied"]

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from tyinglib import _sharded
+from tyinglib._private_apis import COMPILED
 from tyinglib.tying import Tie, TieSpec
 
 State = dict[str, Tensor]
@@ -43,6 +44,25 @@ def factors_key(name: str) -> str:
     """Where the state keeps the factors of a tied weight, if it has any."""
     prefix, _, weight = name.rpartition(".")
     return dotted(prefix, "parametrizations", weight, 0, "factors")
+
+
+def plain(name: str) -> str:
+    """A name in a model as it was before torch.compile wrapped it, or parts of it."""
+    return dotted(*(part for part in name.split(".") if part != COMPILED))
+
+
+def names_in(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Plain names -> the names in this model, parts of which may be compiled."""
+    wrapped = sorted(
+        ((plain(prefix), prefix) for prefix, _ in model.named_modules() if prefix.rpartition(".")[2] == COMPILED),
+        key=lambda pair: -len(pair[0]),  # the innermost first
+    )
+    found = {}
+    for name in names:
+        inside = (pair for pair in wrapped if not pair[0] or name == pair[0] or name.startswith(f"{pair[0]}."))
+        outer, prefix = next(inside, ("", ""))
+        found[name] = dotted(prefix, name[len(outer) :].lstrip("."))
+    return found
 
 
 class Tied(NamedTuple):

@@ -30,6 +30,8 @@ from tyinglib.saving._state import (
     factors_key,
     groups_of,
     labels_key,
+    names_in,
+    plain,
     quote,
     sound_specs,
     state_of,
@@ -53,7 +55,8 @@ def load_tied(model: Net, path: str | os.PathLike[str]) -> Net:
     ----------
     model
         The same architecture, untied, or tied in the same way. Parameters that the saved model used at
-        several places must be shared here too. Its values do not matter, NaN or not.
+        several places must be shared here too. Its values do not matter, NaN or not; nor does it whether one of the
+        two is compiled.
     path
         The file. No code in it is run; a file larger than this model can need is not read, and no shape that it
         claims is believed before it was compared with the model's.
@@ -98,6 +101,7 @@ def load_tied(model: Net, path: str | os.PathLike[str]) -> Net:
     )
     stored = _tied_file.read(path, limit=_tied_file.largest(state))
     known = _Known(model, state, path)
+    stored = known.named(stored)
     if not stored.ours:
         stored = known.translated(stored)
     ties = [known.tie(name, described, stored) for name, described in stored.ties.items()]
@@ -135,7 +139,7 @@ class _Known:
     """A model as it is before: its state, its parameters under all their names, its ties."""
 
     def __init__(self, model: nn.Module, state: State, path: Path) -> None:
-        self.state, self.path = state, path
+        self.model, self.state, self.path = model, state, path
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.ties = ties_of(model, every_name=True)
         self.sound = sound_specs(self.ties)
@@ -144,6 +148,17 @@ class _Known:
             for prefix, module in self.modules.items()
             for name, value in module.named_parameters(recurse=False, remove_duplicate=False)
         }
+
+    def named(self, stored: Contents) -> Contents:
+        """The same by the names of this model, which torch.compile may have wrapped; or the file's model was."""
+        now = names_in(self.model, map(plain, [*stored.tensors, *stored.ties, *stored.aliases]))
+        now = {key: now[plain(key)] for key in (*stored.tensors, *stored.ties, *stored.aliases)}
+        return Contents(
+            {now[key]: value for key, value in stored.tensors.items()},
+            {now[name]: what for name, what in stored.ties.items()},
+            {now[alias]: now.get(kept, kept) for alias, kept in stored.aliases.items()},
+            stored.ours,
+        )
 
     def translated(self, stored: Contents) -> Contents:
         """What another library wrote, as `save_tied` would have: packed labels, a shared tensor under one name."""

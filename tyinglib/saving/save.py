@@ -14,6 +14,7 @@ from tyinglib.saving._state import (
     distinct,
     factors_key,
     labels_key,
+    plain,
     quote,
     sound_specs,
     state_of,
@@ -30,7 +31,8 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
     Parameters
     ----------
     model
-        Any module; its ``state_dict`` must hold tensors only.
+        Any module; its ``state_dict`` must hold tensors only. Of a model that torch.compile wrapped, the names are
+        those of the model inside.
     path
         Where to write. The file appears whole or not at all: it is written beside the target,
         flushed to disk, then renamed. A file that stood there leaves its mode, and its owner where that is allowed;
@@ -103,4 +105,9 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
             signs = _packed_labels.are_signs(spec.factors)
             described[name]["factors"] = "signs" if signs else "values"
             tensors[factors_key(name)] = _packed_labels.pack_signs(spec.factors) if signs else spec.factors
-    return _tied_file.write(Path(path), Contents(tensors, described, aliases))
+    contents = Contents(
+        {plain(key): value for key, value in tensors.items()},
+        {plain(name): what for name, what in described.items()},
+        {plain(alias): plain(kept) for alias, kept in aliases.items()},
+    )
+    return _tied_file.write(Path(path), contents)

@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 
 from tyinglib import _private_apis
 from tyinglib._undo import ModulesAsTheyWere
+from tyinglib.tying._chain import TieList
 from tyinglib.tying._own_class import give_own_class
 from tyinglib.tying._places import Place
 from tyinglib.tying.parametrization import Tie
@@ -31,7 +32,9 @@ def tie_places(ties: Sequence[tuple[Place, TieSpec]], codebook: nn.Parameter) ->
             setattr(place.owner, place.own, nn.Parameter(own, requires_grad=codebook.requires_grad))
             with step.starting_at(codebook.detach()):
                 parametrize.register_parametrization(place.owner, place.own, step)
-            place.owner.get_submodule(f"parametrizations.{place.own}").original = codebook
+            chain = place.owner.get_submodule(f"parametrizations.{place.own}")
+            chain.__class__ = TieList
+            chain.original = codebook
             give_own_class(place.owner)
             _private_apis.fill_flat_weights(place.owner)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tyinglib import _private_apis
@@ -29,7 +29,7 @@ def _derive_class(module: nn.Module) -> None:
     content = dict(kind.__dict__)
     if content.setdefault(TORCHS, content.get("__deepcopy__")) is not None:
         content["__deepcopy__"] = _deepcopy
-    content |= {"__reduce_ex__": _reduce, "__setstate__": _setstate}
+    content |= {"__reduce_ex__": _reduce, "__setstate__": _setstate, "register_parameter": _register_parameter}
     module.__class__ = type(kind.__name__, kind.__bases__, content)
 
 
@@ -56,6 +56,16 @@ def _reduce(self: Any, protocol: Any) -> tuple[Any, ...]:
         state[_private_apis.FLAT_WEIGHTS] = []
     names = tuple(name for name, _ in self.parametrizations.named_children())
     return _bare, (base, names), state
+
+
+def _register_parameter(self: Any, name: str, parameter: Any) -> None:
+    weight, base = name.removesuffix(_private_apis.PRUNED), type(self).__bases__[0]
+    if isinstance(parameter, Tensor) and not isinstance(parameter, nn.Parameter) and hasattr(self, weight):
+        raise ValueError(  # what torch.nn.utils.prune does first
+            f"{weight!r} is tied (parametrized) and can't be pruned by a mask: untie it first; or prune inside the "
+            "tie, by the label -1 for a slice"
+        )
+    base.register_parameter(self, name, parameter)  # type: ignore[attr-defined]
 
 
 def _setstate(self: Any, state: dict[str, Any]) -> None:
