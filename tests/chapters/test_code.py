@@ -18,7 +18,6 @@ ABOVE = {
     "01-one-idea": 0.39,
     "09-convolution": 0.28,
     "10-recurrence": 0.29,
-    "11-sharing-today": 0.33,
 }
 
 
