@@ -17,7 +17,6 @@ MOST_SHOWN = 0.25  # of a chapter's lines of code
 ABOVE = {
     "01-one-idea": 0.39,
     "09-convolution": 0.28,
-    "10-recurrence": 0.29,
 }
 
 
