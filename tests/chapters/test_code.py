@@ -16,7 +16,6 @@ MOST_SHOWN = 0.25  # of a chapter's lines of code
 # Chapters above that, and where they stand. This list may only get shorter, and its numbers smaller.
 ABOVE = {
     "01-one-idea": 0.39,
-    "09-convolution": 0.28,
 }
 
 
