@@ -13,6 +13,14 @@ from torch import Tensor
 
 from tyinglib.book import plots
 
+LOOKS = (  # colour, marker, line, and whether the marker is filled: of six ways to tie
+    ("C0", "o", "", True),
+    ("C0", "o", "", False),
+    ("C1", "s", "-", True),
+    ("C1", "s", "--", False),
+    ("C3", "D", "", True),
+    ("C2", "^", ":", True),
+)
 Runs = Sequence[Mapping[str, Any]]  # of one network with several seeds: what was measured of each
 
 
@@ -125,13 +133,12 @@ def accuracy_against_compression(
         bare = "no " * (runs[0]["protocol"] == "-")
         series[f"{bare}penalty, affinity"].append(runs)
     series |= {way: list(found.values()) for way, found in frontier.items()}
-    looks = ("C0", "o"), ("C0", "o_"), ("C1", "s-"), ("C1", "s--_"), ("C3", "D"), ("C2", "^:")
-    for (name, several), (colour, look) in zip(series.items(), looks, strict=True):
+    for (name, several), (colour, marker, line, filled) in zip(series.items(), LOOKS, strict=True):
         x = [np.mean([run["compression"] for run in runs]) for runs in several]
         accuracies = [[run["accuracy"] for run in runs] for runs in several]
         y, sd = (np.round([f(values) for values in accuracies], 2) for f in (np.mean, _deviation))  # as printed
-        style: dict[str, Any] = {"color": colour, "marker": look[0], "linestyle": look[1:].strip("_")}
-        style["markerfacecolor"] = "white" if "_" in look else colour  # hollow
+        inside = colour if filled else "white"
+        style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": line, "markerfacecolor": inside}
         ax.errorbar(x, y, sd, capsize=3, label=name, **style)
     points = [(row["compression"], row["accuracy"]) for row in paper.values()]
     ax.plot(*np.transpose(points), "x", color=plots.INK, label="in the paper")

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from tyinglib.book import plots
 
+DASH = "_"  # matplotlib's marker
+
 
 def lean_and_fat(wavelengths: Tensor, spectra: Tensor, fat: NDArray[Any]) -> Figure:
     """The spectra of the eight leanest and the eight fattest meats.
@@ -80,7 +82,7 @@ def fifty_lists(wavelengths: Tensor, weights: NDArray[Any]) -> Figure:
     """
     figure, (top, low) = plt.subplots(2, figsize=(5.6, 5.4), sharex=True, height_ratios=[3, 2])
     for sign, colour, mark, name in (
-        (-1, plots.BLUE, "_", "negative weight"),
+        (-1, plots.BLUE, DASH, "negative weight"),
         (1, plots.VERMILION, "|", "positive weight"),
     ):
         run, channel = np.nonzero(np.sign(weights) == sign)
