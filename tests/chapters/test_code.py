@@ -62,7 +62,8 @@ def test_most_lines_do_what_is_taught(path):
 def test_a_chapters_figures_are_drawn_in_it_and_all_of_them(path):
     line = f"from tyinglib.book.figures import {path.stem} as figures\n"
     (chapter,) = [source for source in map("\n".join, map(code, CHAPTERS)) if line in source]
-    functions = [node.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node.name for node in module.body if isinstance(node, ast.FunctionDef)]
     attributes = (node for node in ast.walk(ast.parse(chapter)) if isinstance(node, ast.Attribute))
     drawn = {node.attr for node in attributes if ast.unparse(node.value) == "figures"}
     assert drawn == {name for name in functions if not name.startswith("_")}
