@@ -23,7 +23,7 @@ from pathlib import Path
 import nbformat
 
 SHOWS = {"print", "table", "show", "display", "Ledger"}  # functions, and methods of anything
-DRAWN_ON = {"plt", "plots", "interactive", "figure", "ax", "axes", "ledger", "tables"}
+DRAWN_ON = {"plt", "plots", "interactive", "figures", "figure", "ax", "axes", "ledger", "tables"}
 LAYOUT = (tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 
 

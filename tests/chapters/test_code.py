@@ -9,23 +9,13 @@ import pytest
 from names import used_twice
 from shown_lines import count, shown_lines
 
+from tyinglib.book import figures
+
 BOOK = Path(os.environ.get("BOOK_ROOT", Path(__file__).parents[2])) / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 CHAPTERS = [path for path in NOTEBOOKS if path.stem[:2].isdigit()]  # the others are reference pages
 MOST_SHOWN = 0.25  # of a chapter's lines of code
-# Chapters above that, and where they stand. This list may only get shorter, and its numbers smaller.
-ABOVE = {
-    "01-one-idea": 0.39,
-    "02-prior-knowledge": 0.31,
-    "03-two-models": 0.34,
-    "05-norm-penalties": 0.33,
-    "06-lasso-unstable": 0.33,
-    "07-owl": 0.34,
-    "08-growl-network": 0.29,
-    "09-convolution": 0.28,
-    "10-recurrence": 0.29,
-    "11-sharing-today": 0.33,
-}
+FIGURES = sorted(Path(figures.__file__).parent.glob("[!_]*.py"))
 
 
 def name_of(path):
@@ -62,13 +52,21 @@ def test_a_name_stands_for_one_thing(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=name_of)
 def test_most_lines_do_what_is_taught(path):
     lines, shown = count(path)
-    most = ABOVE.get(path.stem, MOST_SHOWN)
-    assert shown <= most * lines, (
-        f"{shown} of {lines} lines of code print, draw or write the ledger, more than {most:.0%}: "
-        "`tables.table` and `plots` are there to take some over"
+    assert shown <= MOST_SHOWN * lines, (
+        f"{shown} of {lines} lines of code print, draw or write the ledger, more than {MOST_SHOWN:.0%}: "
+        "a figure belongs in `tyinglib/book/figures/`, and `tables.table` sets a table in one line"
     )
-    if path.stem in ABOVE:
-        assert shown > (most - 0.01) * lines, f"well done; say {shown / lines:.2f} in ABOVE, or take it out"
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=name_of)
+def test_a_chapters_figures_are_drawn_in_it_and_all_of_them(path):
+    line = f"from tyinglib.book.figures import {path.stem} as figures\n"
+    (chapter,) = [source for source in map("\n".join, map(code, CHAPTERS)) if line in source]
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node.name for node in module.body if isinstance(node, ast.FunctionDef)]
+    attributes = (node for node in ast.walk(ast.parse(chapter)) if isinstance(node, ast.Attribute))
+    drawn = {node.attr for node in attributes if ast.unparse(node.value) == "figures"}
+    assert drawn == {name for name in functions if not name.startswith("_")}
 
 
 def test_the_rule_for_names_notices():
@@ -98,6 +96,7 @@ def test_the_rule_for_docstrings_notices():
         ("def f(x):\n    print(x)\n    return x", {2}),
         ('def draw(figure):\n    "Text."\n    ax = figure.subplots()\n    return "words"', {1, 3, 4}),
         ("figure, axes = plt.subplots()\naxes[0].set(x=1)\nledger.add(1)\nledger", {1, 2, 3, 4}),
+        ("w = fit(x)\nfigures.weights(w)\nplt.show()", {2, 3}),
         ("x = torch.ones(3)\nassert x.shape", set()),
     ],
 )

@@ -181,6 +181,31 @@ def groups(labels: ArrayLike, *, ax: Axes) -> Axes:
     return _bare(ax)
 
 
+def look(series: int, **changes: Any) -> dict[str, Any]:
+    """How a series is drawn: colour, marker and line, as matplotlib's functions take them.
+
+    Parameters
+    ----------
+    series
+        0..4; in a chapter one number stands for one thing.
+    **changes
+        Other keywords of matplotlib, or other values.
+
+    Returns
+    -------
+    dict
+        Keywords.
+
+    Examples
+    --------
+    >>> look(1, marker="")
+    {'color': '#c4500a', 'marker': '', 'linestyle': '--'}
+
+    Chapter: all.
+    """
+    return {"color": COLOURS[series], "marker": MARKERS[series], "linestyle": LINES[series]} | changes
+
+
 def band(x: ArrayLike, runs: ArrayLike, *, ax: Axes, label: str, series: int = 0) -> Axes:
     """A line through the mean of several runs, in a band from the smallest to the largest.
 
@@ -211,8 +236,7 @@ def band(x: ArrayLike, runs: ArrayLike, *, ax: Axes, label: str, series: int = 0
     Chapter: One idea; Tying from prior knowledge.
     """
     x, runs = np.asarray(x), np.asarray(runs)
-    style: dict[str, Any] = {"color": COLOURS[series], "marker": MARKERS[series], "linestyle": LINES[series]}
-    ax.plot(x, runs.mean(0), label=label, markersize=5, **style)
+    ax.plot(x, runs.mean(0), label=label, markersize=5, **look(series))
     ax.fill_between(x, runs.min(0), runs.max(0), color=COLOURS[series], alpha=0.18, linewidth=0)
     return ax
 
@@ -289,6 +313,46 @@ def bands(x: ArrayLike, runs: Mapping[str, ArrayLike], *, ax: Axes, series: Sequ
     return ax
 
 
+def learning_curves(
+    sizes: Sequence[float],
+    runs: Mapping[str, ArrayLike],
+    *,
+    ax: Axes,
+    series: Sequence[int] = range(5),
+    ylabel: str = "accuracy on test images, %",
+) -> Axes:
+    """Accuracies against the number of examples, on a logarithmic axis: a `band` for each name.
+
+    Parameters
+    ----------
+    sizes
+        (points,), how much was trained on.
+    runs
+        To each name (runs, points).
+    ax
+        Where to draw.
+    series
+        The number of each name's series.
+    ylabel
+        What was measured.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Examples
+    --------
+    >>> axes = learning_curves([20, 50], {"tied": [[80, 90]]}, ax=plt.figure().subplots())
+    >>> [text.get_text() for text in axes.get_xticklabels()]
+    ['20', '50']
+
+    Chapter: Tying from prior knowledge; Two models, tied softly; Convolution; Recurrence.
+    """
+    bands(sizes, runs, ax=ax, series=series).set_ylabel(ylabel)
+    return log_ticks(ax, "x", sizes)
+
+
 def places(values: Mapping[str, ArrayLike], *, ax: Axes, series: Sequence[int] = range(5)) -> Axes:
     """A row of dots for each name, a dot for each run; the first name is on top.
 
@@ -315,8 +379,7 @@ def places(values: Mapping[str, ArrayLike], *, ax: Axes, series: Sequence[int] =
     Chapter: One idea; Sharing today.
     """
     for place, (number, runs) in enumerate(zip(series, values.values(), strict=False)):
-        style: dict[str, Any] = {"color": COLOURS[number], "marker": MARKERS[number]}
-        ax.plot(np.asarray(runs), [place] * len(np.asarray(runs)), linestyle="", alpha=0.7, **style)
+        ax.plot(np.asarray(runs), [place] * len(np.asarray(runs)), alpha=0.7, **look(number, linestyle=""))
     ax.set_yticks(range(len(values)), list(values))
     ax.set_ylim(len(values) - 0.4, -0.6)
     return ax
