@@ -1,0 +1,210 @@
+"""Ties and sharing under torch's own tools: transforms, compilers, exporters, norms, masks, averages."""
+
+import copy
+
+import pytest
+import torch
+from models import BODY_TIE, WORD_TIE, Language, tied_language
+from torch import nn
+from torch.func import functional_call, grad, jacrev, vmap
+from torch.nn.utils import parametrizations, prune
+from torch.optim.swa_utils import AveragedModel
+
+from tyinglib import TieSpec, check_sharing, count_parameters, load_tied, save_tied, tie, tie_specs, untie
+
+X = torch.arange(8)
+TIES = {"embed.weight": WORD_TIE, "body.weight": BODY_TIE, "head.weight": WORD_TIE}
+
+
+def shifted(model):
+    """A copy with 1 added to every parameter, and its parameters by name."""
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(1)
+    return other, {name: parameter + 1 for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("build", [Language, tied_language])
+def test_functional_call(build):
+    model = build()
+    other, parameters = shifted(model)
+    before = model(X)
+    torch.testing.assert_close(functional_call(model, parameters, (X,)), other(X))
+    assert torch.equal(model(X), before)
+    assert check_sharing(model) == []
+
+
+@pytest.mark.parametrize("build", [Language, tied_language])
+def test_per_sample_gradients(build):
+    model = build().double()
+    parameters = dict(model.named_parameters())
+
+    def loss(parameters, word):
+        return functional_call(model, parameters, (word[None],)).square().sum()
+
+    one_by_one = vmap(grad(loss), (None, 0))(parameters, X)
+    model(X).square().sum().backward()
+    for name, parameter in parameters.items():
+        assert one_by_one[name].shape == (8, *parameter.shape)
+        torch.testing.assert_close(one_by_one[name].sum(0), parameter.grad)
+
+
+def test_jacobian_of_a_codebook():
+    model = tied_language()
+    jacobian = jacrev(lambda parameters: functional_call(model, parameters, (X,)))(dict(model.named_parameters()))
+    assert jacobian["embed.parametrizations.weight.original"].shape == (8, 8, 4, 4)
+
+
+class OneLayerTwice(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self.second = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_functional_call_of_a_shared_layer(tied):
+    """The answer is right; but torch leaves its arguments in the model, and check_sharing says so."""
+    model, x = OneLayerTwice(), torch.ones(2, 3)
+    if tied:
+        tie(model, "first.weight", TieSpec([0, 0, 1], dim=1))
+    other, parameters = shifted(model)
+    assert check_sharing(model) == []
+    assert torch.equal(functional_call(model, parameters, (x,)), other(x))
+    assert not any(isinstance(value, nn.Parameter) for value in model.parameters())
+    (diagnosis,) = check_sharing(model)
+    assert diagnosis.kind == "tensor"
+    assert "functional_call" in str(diagnosis)
+    assert set(diagnosis.names) == {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compiled_and_plain_models_exchange_files(backend, tmp_path):
+    model, path = tied_language(), tmp_path / "file"
+    compiled = torch.compile(model, backend=backend)
+    torch.testing.assert_close(compiled(X), model(X))
+    compiled(X).sum().backward()
+    assert model.embed.parametrizations.weight.original.grad is not None
+    save_tied(compiled, path)
+    plain = load_tied(Language(1), path)
+    assert torch.equal(plain(X), model(X))
+    save_tied(plain, path)
+    again = torch.compile(Language(2), backend=backend)
+    load_tied(again, path)
+    torch.testing.assert_close(again(X), model(X))
+    inside = nn.ModuleDict({"net": torch.compile(Language(3), backend=backend)})
+    save_tied(nn.ModuleDict({"net": plain}), path)
+    load_tied(inside, path)  # where a part is compiled
+    assert torch.equal(inside["net"](X), model(X))
+    assert check_sharing(again) == check_sharing(inside) == []
+
+
+def test_tied_after_compiling():
+    model = Language()
+    compiled = torch.compile(model, backend="eager")
+    compiled(X)
+    tie(model, "embed.weight", WORD_TIE)
+    assert torch.equal(compiled(X), model(X))  # compiled anew
+
+
+def test_export_keeps_the_codebook():
+    model = tied_language().eval()
+    program = torch.export.export(model, (X,))
+    assert torch.equal(program.module()(X), model(X))
+    shapes = {name: tuple(value.shape) for name, value in program.state_dict.items()}
+    assert shapes["embed.parametrizations.weight.original"] == (4, 4)
+    assert "embed.weight" not in shapes
+
+
+def test_a_mask_over_a_tie_is_refused_in_words():
+    model = tied_language()
+    before = model(X)
+    with pytest.raises(ValueError, match=r"'weight' is tied .* can't be pruned by a mask: untie it first"):
+        prune.l1_unstructured(model.body, "weight", 2)
+    assert torch.equal(model(X), before)
+    assert tie_specs(model) == TIES
+    untie(model, "body.weight")
+    prune.l1_unstructured(model.body, "weight", 2)
+    assert count_parameters(model.body).nonzero == 18
+
+
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.orthogonal])
+def test_what_cannot_stand_over_a_tie_is_refused_in_words(norm):
+    """torch adds it, and the layer fails at its next forward."""
+    model = tied_language()
+    before = model(X)
+    with pytest.raises(ValueError, match="can't stand over a tie"):
+        norm(model.body, "weight")
+    assert torch.equal(model(X), before)
+    assert tie_specs(model) == TIES
+
+
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_older_norms_find_no_parameter_and_change_nothing(norm):
+    model = tied_language()
+    before = model(X)
+    with pytest.raises(KeyError):
+        norm(model.body, "weight")
+    assert torch.equal(model(X), before)
+
+
+def test_a_spectral_norm_over_a_tie_works_and_is_not_counted():
+    model = tied_language()
+    parametrizations.spectral_norm(model.body, "weight")
+    weight = model.body.weight
+    assert torch.equal(weight[:, 0], weight[:, 1])  # tied still, and trained as one
+    model(X).square().sum().backward()
+    assert model.body.parametrizations.weight.original.grad.shape == (4, 2)
+    with pytest.raises(ValueError, match="a tie in one list with other parametrizations"):
+        count_parameters(model)
+
+
+def masked(layer):
+    prune.l1_unstructured(layer, "weight", 5)
+
+
+@pytest.mark.parametrize("change", [masked, parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_a_mask_or_a_norm_over_one_of_two_sharers_is_found(change):
+    model = Language()
+    change(model.head)
+    found = check_sharing(model)
+    if change is parametrizations.weight_norm:  # two new parameters: that they were one, only `expected` knows
+        (diagnosis,) = check_sharing(model, expected=[("embed.weight", "head.weight")])
+        assert diagnosis.kind == "expected"
+        return
+    (diagnosis,) = found
+    assert diagnosis.kind == "form"
+    assert "read in different ways" in str(diagnosis)
+    change(model.embed)
+    assert check_sharing(model) == []  # both alike
+
+
+def test_a_copy_and_an_average_are_no_lost_sharing():
+    model = tied_language()
+    average, optimizer = AveragedModel(model), torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(X).square().sum().backward()
+        optimizer.step()
+        average.update_parameters(model)
+    assert torch.equal(average.module.head.weight, average.module.embed.weight)
+    assert tie_specs(average.module) == TIES
+    assert check_sharing(model, optimizers=optimizer) == check_sharing(average) == []
+
+
+def test_casting_one_of_two_casts_both():
+    """torch changes a shared Parameter in place, so nothing is lost; the layer beside it now gets another dtype."""
+    model = Language()
+    model.head.half()
+    assert model.embed.weight.dtype == torch.float16
+    assert model.embed.weight is model.head.weight
+    model = tied_language()
+    model.head.half()
+    assert model.embed.weight.dtype == torch.float16
+    assert torch.equal(model.embed.weight, model.head.weight)

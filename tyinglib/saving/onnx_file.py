@@ -1,0 +1,125 @@
+"""ONNX with the ties kept: the file holds codebooks and labels, and the runtime expands them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tyinglib._checks import Array
+from tyinglib.saving._replacing import replacing
+from tyinglib.saving._state import factors_key, labels_key, ties_of
+
+LIMIT = 2**31 - 1  # bytes of a protocol buffer
+
+
+def export_onnx(
+    model: nn.Module, args: tuple[Any, ...], path: str | os.PathLike[str], *, dynamic_shapes: Any = None
+) -> int:
+    """Write a model as ONNX, every tie as its codebook and its labels.
+
+    `torch.onnx.export` by itself computes a small tied weight while it optimizes, and stores it in full; of a large one
+    it stores 8 bytes a label, and of each node where in the source it came from. Here the graph gathers every tied
+    weight from its codebook; labels take a byte each (two or four for many groups), and those that several weights have
+    are stored once. A runtime may compute the tied weights when it loads the file, once.
+
+    Parameters
+    ----------
+    model
+        Any module that `torch.export` takes; a model in evaluation mode.
+    args
+        Its inputs, a tuple: an example.
+    path
+        Where to write. The file appears whole or not at all.
+    dynamic_shapes
+        As for `torch.onnx.export`: which dimensions of the inputs may differ from the example's.
+
+    Returns
+    -------
+    int
+        The file's size in bytes.
+
+    Raises
+    ------
+    ImportError
+        If the packages onnx or onnxscript are missing: ``pip install onnx onnxscript``.
+    ValueError
+        If the file would have 2 GiB or more.
+
+    Examples
+    --------
+    >>> export_onnx(model, (torch.zeros(1, 784),), "model.onnx")  # doctest: +SKIP
+    54321
+
+    Chapter: One idea.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"export_onnx needs two packages more: pip install onnx onnxscript ({error})") from error
+    ties = ties_of(model, every_name=True)
+    beside = {labels_key(name): parts.tie.labels for name, parts in ties.items()}
+    beside |= {factors_key(name): parts.tie.factors for name, parts in ties.items() if parts.tie.factors is not None}
+    program = torch.onnx.export(
+        model, args, dynamo=True, optimize=False, verbose=False, dynamic_shapes=dynamic_shapes, external_data=False
+    )
+    assert program is not None  # for mypy: it is, when nothing is written
+    made = program.model_proto
+    _strip(made)
+    _store_small(made.graph, beside, onnx)
+    onnx.checker.check_model(made)
+    if made.ByteSize() > LIMIT:
+        raise ValueError(
+            f"the model takes {made.ByteSize()} bytes, and an ONNX file at most {LIMIT}; export parts of it"
+        )
+    data = made.SerializeToString()
+    with replacing(Path(path)) as file:
+        file.write(data)
+    return len(data)
+
+
+def _strip(made: Any) -> None:
+    """Nothing but what a runtime needs: no traces of where a node came from."""
+    del made.graph.value_info[:]
+    for part in (made, made.graph, *made.graph.node, *made.graph.initializer, *made.graph.input, *made.graph.output):
+        if hasattr(part, "metadata_props"):
+            del part.metadata_props[:]
+        part.doc_string = ""
+    for node in made.graph.node:
+        node.name = ""
+
+
+def _store_small(graph: Any, beside: dict[str, Tensor], onnx: Any) -> None:
+    """Labels and factors as the smallest integers that hold them, equal ones once; a Cast makes them what they were."""
+    first: dict[tuple[str, bytes], str] = {}
+    casts = []
+    for number in range(len(graph.initializer) - 1, -1, -1):
+        stored = graph.initializer[number]
+        small = _smallest(beside[stored.name]) if stored.name in beside else None
+        if small is None:
+            continue
+        own = f"{stored.name}_small"
+        name = first.setdefault((str(small.dtype), small.tobytes()), own)
+        casts.append(onnx.helper.make_node("Cast", [name], [stored.name], to=stored.data_type))
+        del graph.initializer[number]
+        if name == own:
+            graph.initializer.append(onnx.numpy_helper.from_array(small, name))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _smallest(values: Tensor) -> Array | None:
+    """The same numbers as integers of fewer bytes; None if they are no small integers (a scale of 0.5)."""
+    kept = values.cpu().double().numpy()
+    for kind in (np.int8, np.int16, np.int32):
+        limits = np.iinfo(kind)
+        inside = limits.min <= kept.min() and kept.max() <= limits.max
+        if inside and np.array_equal(kept, np.trunc(kept)) and limits.bits < 8 * values.element_size():
+            return kept.astype(kind)
+    return None
