@@ -29,6 +29,12 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 
+# what only tests need: other people's tools
+$(VENV)/.installed-test: requirements-test.txt $(VENV)/.installed
+	@echo "==> installing what the library is tried with (once: a minute, 500 MB)"
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements-test.txt
+	@touch $@
+
 install: $(VENV)/.installed ## make .venv and install what the book was verified with
 
 book: $(VENV)/.installed ## render the book from the stored outputs
@@ -61,9 +67,9 @@ lint: $(VENV)/.installed ## style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-test-library: $(VENV)/.installed ## tyinglib: tests and the examples in its docstrings
-	@echo "==> the library, its docstrings, and the tools"
-	@MPLBACKEND=agg $(BIN)/python -m pytest -q tests/library tests/book tests/tools tests/fuzz tests/faults tyinglib --doctest-modules --cov=tyinglib --cov-fail-under=95 --cov-report=term:skip-covered
+test-library: $(VENV)/.installed-test ## tyinglib: tests and the examples in its docstrings
+	@echo "==> the library, its docstrings, the tools, and the library in other people's"
+	@MPLBACKEND=agg $(BIN)/python -m pytest -q -n 2 tests/library tests/strangers tests/book tests/tools tests/fuzz tests/faults tyinglib --doctest-modules --cov=tyinglib --cov-fail-under=95 --cov-report=term:skip-covered
 
 test-notebooks: $(VENV)/.installed ## run every cell again and compare its output; hold chapters to their rules
 	@echo "==> the rules for chapters"
@@ -73,7 +79,7 @@ test-notebooks: $(VENV)/.installed ## run every cell again and compare its outpu
 
 test-site: book browser ## the built pages, in a real browser
 	@echo "==> the built pages"
-	@$(BIN)/python -m pytest -q -rs tests/site
+	@$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile tests/site
 
 test-slow: $(VENV)/.installed ## the chapters' headline comparisons again, with other seeds (minutes)
 	@echo "==> other seeds, the same verdicts"

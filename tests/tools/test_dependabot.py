@@ -22,7 +22,9 @@ IGNORED = {
 PINS = {
     canonicalize_name(name): Version(version)
     for name, version in re.findall(
-        r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M
+        r"^([\w.-]+)==(\S+)$",
+        "".join((ROOT / f"requirements{of}.txt").read_text(encoding="utf-8") for of in ("", "-test")),
+        re.M,
     )
 }
 

@@ -18,7 +18,12 @@ uv = pytest.importorskip("uv", reason="the resolver comes with the requirements:
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOWEST = PROJECT["requires-python"].removeprefix(">=")
-PINS = [line for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() if "==" in line]
+PINS = [  # of the book and of the tests, which are installed together
+    line
+    for file in ("requirements.txt", "requirements-test.txt")
+    for line in (ROOT / file).read_text(encoding="utf-8").splitlines()
+    if re.match(r"[\w.-]+==", line)
+]
 NO_REGISTRY = ("Failed to fetch", "error sending request", "tcp connect", "dns error", "timed out", "Could not connect")
 
 
