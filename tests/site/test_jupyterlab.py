@@ -144,6 +144,18 @@ def answers_marked(path):
     return book, list(zip(*secret, strict=True)), list(zip(*plain, strict=True))
 
 
+# Of each mark, whether its prose or output is "seen", is "there" out of sight, or "absent".
+LOOK = """([panel, marks]) => {
+    const prose = [...document.querySelectorAll(`${panel} :is(p, pre)`)];
+    const known = prose.map(e => [e.textContent, e.checkVisibility()]);
+    return marks.map(mark => {
+        const found = known.filter(([text]) => text.includes(mark));
+        return found.some(([, visible]) => visible) ? 'seen' : found.length ? 'there' : 'absent';
+    });
+}"""
+IS_DRAWN = f"([panel, marks]) => !({LOOK})([panel, marks]).includes('absent')"
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_answers_and_solutions_are_closed_before_and_after_running_all(lab, browser, chapter):
     book, secret, plain = answers_marked(chapter)
@@ -151,19 +163,16 @@ def test_answers_and_solutions_are_closed_before_and_after_running_all(lab, brow
     context = browser.new_context(viewport={"width": 1100, "height": 1200})
     context.set_default_timeout(PATIENCE)
     tab = context.new_page()
-    shown = tab.locator(f"{PANEL} :is(p, pre)")  # prose and outputs; the sources are neither
     try:
         tab.goto(f"{lab.address}lab/tree/{chapter.name}?reset")
         for run in (False, True):
             if run:
                 tab.get_by_role("menuitem", name="Run", exact=True).click()
                 tab.get_by_text("Run All Cells", exact=True).click()
-            for mark in secret[run]:  # it is there, only out of sight
-                expect(shown.filter(has_text=mark)).to_be_attached()
-            expect(shown.filter(has_text=plain[run][-1])).to_be_visible()
-            seen = [mark for mark in secret[run] if shown.filter(has_text=mark).is_visible()]
-            assert not seen, f"open {'after' if run else 'before'} running: {seen}"
-            assert not [mark for mark in plain[run] if not shown.filter(has_text=mark).is_visible()]
+            tab.wait_for_function(IS_DRAWN, arg=[PANEL, [*secret[run], *plain[run]]])
+            state = dict(zip(secret[run], tab.evaluate(LOOK, [PANEL, secret[run]]), strict=True))
+            assert set(state.values()) == {"there"}, f"{'after' if run else 'before'} running: {state}"
+            assert set(tab.evaluate(LOOK, [PANEL, plain[run]])) == {"seen"}
         solutions = tab.locator(f"{PANEL} .jp-showHiddenCellsButton:visible")
         for left in range(solutions.count(), 0, -1):
             expect(solutions).to_have_count(left)
