@@ -1,4 +1,4 @@
-"""The page of traps and chapter 4 agree: every row leads to a damage and a cure, and every trap has a row."""
+"""The page of traps holds what it promises: a row of its table for every trap, a damage and then a cure in each."""
 
 import os
 import re
@@ -8,10 +8,11 @@ import nbformat
 import pytest
 
 BOOK = Path(os.environ.get("BOOK_ROOT", Path(__file__).parents[2])) / "book"
-CELLS = nbformat.read(BOOK / "04-one-set.ipynb", as_version=4).cells
-PAGE = (BOOK / "traps.md").read_text(encoding="utf-8")
+CELLS = nbformat.read(BOOK / "traps.ipynb", as_version=4).cells
+PROSE = [cell.source for cell in CELLS if cell.cell_type == "markdown"]
 LABEL = re.compile(r"^\((trap-[\w-]+)\)=\n### \S", re.M)
-TRAPS = [label for cell in CELLS if cell.cell_type == "markdown" for label in LABEL.findall(cell.source)]
+TRAPS = [label for text in PROSE for label in LABEL.findall(text)]
+ROWS = [line for line in PROSE[0].splitlines() if line.startswith("| ")][1:]  # below the head
 
 
 def cells_of(trap):
@@ -28,19 +29,41 @@ def cells_of(trap):
     return found
 
 
-def test_the_page_lists_the_traps_of_the_chapter_once_each():
-    rows = [line for line in PAGE.splitlines() if line.startswith("| ")][1:]
-    listed = [re.findall(r"<(trap-[\w-]+)>`", row) for row in rows]
+def tags(cell):
+    return [tag for tag in cell.metadata.get("tags", []) if tag.startswith("trap-")]
+
+
+def test_the_table_lists_the_traps_once_each_in_their_order():
+    listed = [re.findall(r"<(trap-[\w-]+)>`", row) for row in ROWS]
     assert all(len(labels) == 1 for labels in listed), "one link a row"
-    assert sorted(label for labels in listed for label in labels) == sorted(TRAPS)
-    assert len(set(TRAPS)) == len(TRAPS) >= 9
+    assert [label for labels in listed for label in labels] == TRAPS
+    assert len(set(TRAPS)) == len(TRAPS) >= 17
+
+
+def test_every_row_says_symptom_cause_and_cure():
+    for row in ROWS:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert len(cells) == 4, row
+        assert all(cells), row
 
 
 @pytest.mark.parametrize("trap", TRAPS)
 def test_every_trap_shows_its_damage_and_then_asserts_its_cure(trap):
-    cells = cells_of(trap)
-    tags = [tag for cell in cells for tag in cell.metadata.get("tags", []) if tag.startswith("trap-")]
-    assert tags == ["trap-damage", "trap-cure"]
-    damage, cure = (next(c for c in cells if tag in c.metadata.get("tags", [])) for tag in tags)
+    shown = [cell for cell in cells_of(trap) if tags(cell)]
+    assert [tags(cell) for cell in shown] == [["trap-damage"], ["trap-cure"]]
+    damage, cure = shown
     assert damage.outputs, "the damage is not shown"
     assert re.search(r"^\s*assert ", cure.source, re.M), "nothing holds the cure"
+
+
+def test_no_damage_or_cure_stands_outside_the_traps():
+    assert sum(len(tags(cell)) for cell in CELLS) == 2 * len(TRAPS)
+
+
+def test_chapter_4_shows_one_trap_and_leads_to_the_page():
+    chapter = nbformat.read(BOOK / "04-one-set.ipynb", as_version=4)
+    prose = [cell.source for cell in chapter.cells if cell.cell_type == "markdown"]
+    fails = re.search(r"^## Where it fails\n(.*?)^## ", "\n\n".join(prose), re.S | re.M)[1]
+    assert "deepcopy" in fails
+    assert "(traps.ipynb)" in fails
+    assert not LABEL.findall("\n".join(prose)), "a trap has one home, the page"
