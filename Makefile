@@ -63,7 +63,7 @@ lint: $(VENV)/.installed ## style and types
 
 test-library: $(VENV)/.installed ## tyinglib: tests and the examples in its docstrings
 	@echo "==> the library, its docstrings, and the tools"
-	@MPLBACKEND=agg $(BIN)/python -m pytest -q tests/library tests/book tests/tools tests/fuzz tests/faults tyinglib --doctest-modules --cov=tyinglib --cov-fail-under=95 --cov-report=term:skip-covered
+	@MPLBACKEND=agg $(BIN)/python -m pytest -q tests/library tests/reports tests/book tests/tools tests/fuzz tests/faults tyinglib --doctest-modules --cov=tyinglib --cov-fail-under=95 --cov-report=term:skip-covered
 
 test-notebooks: $(VENV)/.installed ## run every cell again and compare its output; hold chapters to their rules
 	@echo "==> the rules for chapters"
