@@ -15,7 +15,6 @@ from tyinglib import (
     save_tied,
     share,
     shared_parameters,
-    unshare,
 )
 
 
@@ -122,30 +121,6 @@ def test_to_empty_unties():
     assert kinds(check_sharing(model, expected=expected)) == {"expected"}
     share(model.head, model.emb, ["weight"])
     assert check_sharing(model, expected=expected) == []
-    return shows
-
-
-@report(
-    "huggingface/accelerate",
-    3668,
-    "Assigning one layer's weight to another has no effect while every Parameter is replaced as it is registered.",
-    today="here too",
-    here="reported by",
-    by=("check_sharing",),
-)
-def test_a_hook_on_registration_undoes_an_assignment(monkeypatch):
-    register = nn.Module.register_parameter
-
-    def as_init_empty_weights_does(module, name, parameter):
-        register(module, name, parameter)
-        if parameter is not None:
-            module._parameters[name] = nn.Parameter(parameter.detach().clone())
-
-    with monkeypatch.context() as patch:
-        patch.setattr(nn.Module, "register_parameter", as_init_empty_weights_does)
-        model = TiedLM()
-    shows = not model.is_tied
-    assert [found.names for found in check_sharing(model, expected=[TIE])] == [TIE]
     return shows
 
 
@@ -326,29 +301,6 @@ def test_a_head_of_its_own_is_saved(tmp_path):
     shows = not torch.equal(resumed(TOKENS), model(TOKENS))
     save_tied(model, tmp_path / "model.safetensors")
     assert torch.equal(load_tied(resumed, tmp_path / "model.safetensors")(TOKENS), model(TOKENS))
-    return shows
-
-
-@report(
-    "huggingface/peft",
-    2018,
-    "Merging an adapter into a tied head changes the embedding as well.",
-    today="here too",
-    here="works with",
-    by=("unshare",),
-)
-def test_a_merge_into_a_tied_head():
-    torch.manual_seed(0)
-    model, adapter = TiedLM(), torch.randn(6, 4)
-    before = model.emb.weight.detach().clone()
-    with torch.no_grad():
-        model.head.weight += adapter
-    shows = not torch.equal(model.emb.weight, before)
-    with torch.no_grad():
-        model.emb.weight.copy_(before)
-        unshare(model.head, ["weight"])[0].add_(adapter)
-    assert torch.equal(model.emb.weight, before)
-    assert torch.equal(model.head.weight, before + adapter)
     return shows
 
 

@@ -194,7 +194,7 @@ def test_value_and_map_of_the_square_belong_together():
 @report(
     "scikit-learn-contrib/lightning",
     32,
-    "The proximal map of the square is 1 - t instead of 1 / (1 + t), and so the solver stops short of the solution.",
+    "The square shrinks weights by 1 - t, where its proximal map is 1 / (1 + t); it was meant as a gradient's step.",
     today="not run",
     here="right in",
     by=("L2",),

@@ -34,7 +34,7 @@ class Theme(NamedTuple):
 
 
 def read_themes(folder: Path) -> list[Theme]:
-    """What the decorators in a folder of tests say."""
+    """What the decorators in a folder of tests say, the file with most of them first."""
     kind = load(folder / "reports.py").Report
     themes = []
     for path in sorted(folder.glob("test_*.py")):
@@ -42,7 +42,7 @@ def read_themes(folder: Path) -> list[Theme]:
         found = [kind(**literals(call)) for call in decorators(tree)]
         if found:
             themes.append(Theme((ast.get_docstring(tree) or path.stem).rstrip("."), found))
-    return themes
+    return sorted(themes, key=lambda theme: -len(theme.reports))
 
 
 def decorators(tree: ast.Module) -> list[ast.Call]:
