@@ -69,7 +69,7 @@ lint: $(VENV)/.installed ## style and types
 
 test-library: $(VENV)/.installed-test ## tyinglib: tests and the examples in its docstrings
 	@echo "==> the library, its docstrings, the tools, and the library in other people's"
-	@MPLBACKEND=agg $(BIN)/python -m pytest -q -n 2 tests/library tests/strangers tests/book tests/tools tests/fuzz tests/faults tyinglib --doctest-modules --cov=tyinglib --cov-fail-under=95 --cov-report=term:skip-covered
+	@MPLBACKEND=agg $(BIN)/python -m pytest -q -n 2 tests/library tests/strangers tests/reports tests/book tests/tools tests/fuzz tests/faults tyinglib --doctest-modules --cov=tyinglib --cov-fail-under=95 --cov-report=term:skip-covered
 
 test-notebooks: $(VENV)/.installed ## run every cell again and compare its output; hold chapters to their rules
 	@echo "==> the rules for chapters"

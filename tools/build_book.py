@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
 NOTE = ROOT / "_build" / "made-from.json"
-FOLDERS = ("book", "tyinglib", "tools", "benchmarks", "tests/slow")
+FOLDERS = ("book", "tyinglib", "tools", "benchmarks", "tests/slow", "tests/reports")
 NOT_NOTICED = (
     "_config.yml",
     "book/_static/",

@@ -66,7 +66,7 @@ def check_labels(labels: Labels, *, n_groups: int | None = None) -> Tensor:
     Chapter: One idea.
     """
     try:
-        tensor = torch.as_tensor(labels)
+        tensor = _as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"labels must be integers in a tensor, an array or a sequence, got {labels!r}") from error
     if tensor.numel() == 0:
@@ -129,7 +129,7 @@ def check_factors(factors: Factors | None, labels: Tensor) -> Tensor | None:
     if factors is None:
         return None
     try:
-        tensor = torch.as_tensor(factors)
+        tensor = _as_tensor(factors)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"factors must be numbers in a tensor, an array or a sequence, got {factors!r}") from error
     if tensor.is_complex() or tensor.dtype == torch.bool:
@@ -149,6 +149,11 @@ def check_factors(factors: Factors | None, labels: Tensor) -> Tensor | None:
     if (tensor[used] == 1).all():
         return None
     return tensor.masked_fill(~used, 0)
+
+
+def _as_tensor(numbers: object) -> Tensor:
+    """A tensor as it is; anything else where its values can be read, even ``with torch.device("meta")``."""
+    return numbers if isinstance(numbers, Tensor) else torch.as_tensor(numbers, device="cpu")
 
 
 def group_sizes(labels: Labels) -> Tensor:

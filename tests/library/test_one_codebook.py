@@ -416,8 +416,8 @@ def test_a_model_is_tied_on_the_meta_device():
     with torch.device("meta"):
         net = nn.ModuleDict({"table": nn.Embedding(6, 4), "head": nn.Linear(4, 6, bias=False)})
         net["head"].weight = net["table"].weight
-    spec = TieSpec([0, 0, 1, 1, 2, -1], dim=0, factors=[1, -1, 1, 1, 1, 1])
-    tie(net, "head.weight", spec)
+        spec = TieSpec([0, 0, 1, 1, 2, -1], dim=0, factors=[1, -1, 1, 1, 1, 1])
+        tie(net, "head.weight", spec)
     assert net["head"].weight.shape == (6, 4)
     assert net["head"].weight.is_meta
     net.to_empty(device="cpu")

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the program is a she
 def book(tmp_path, monkeypatch):
     """A small project, rendered once."""
     made_from = ("book/one.md", "book/two.md", "book/_static/book.css", "tools/sphinx_ext/lists.py", "_config.yml")
-    for name in (*made_from, "tests/slow/test_headlines_01.py"):
+    for name in (*made_from, "tests/slow/test_headlines_01.py", "tests/reports/test_reports_files.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"{name}\n", encoding="utf-8")
     (tmp_path / "bin").mkdir()
@@ -67,6 +67,7 @@ def commit(book, _):
         (append("book/one.md"), "what changed"),
         (lambda book, _: (book / "book/three.md").touch(), "what changed"),
         (append("tests/slow/test_headlines_01.py"), "what changed"),  # the checks page says what it repeats
+        (append("tests/reports/test_reports_files.py"), "what changed"),
         (commit, "what changed"),
         (append("_config.yml"), "from scratch"),
         (append("book/_static/book.css"), "from scratch"),

@@ -18,6 +18,7 @@ CONF = """
 import sys
 sys.path.insert(0, {extensions!r})
 extensions = ["myst_nb", "sphinx_exercise", "anchors", "generated", "ledger", "lists", "recorded", "landing"]
+extensions.append("public_reports")
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 html_theme = "basic"
@@ -51,6 +52,11 @@ PAGE = """# Page
 Stored: {recorded}`faults: killed / tries`.
 Quoted: {measured}`15`; {finding}`1`; {verdict}`20`; {finding}`20`; {measured}`15 in chapter 3`; {counted}`chapters`.
 Printed: {printed}`1: ratio ([0-9.]+), largest`.
+
+Reports: {reported}`all` from {reported}`repositories`; {reported}`mended`.
+
+```{public-reports}
+```
 """
 REFUSED = {
     "{measured}`21`": "wanted '15' or '15 in chapter 4', got '21'",
@@ -61,6 +67,7 @@ REFUSED = {
     "{printed}`7: ([0-9])`": "there is no chapter 7",
     "{counted}`dreams`": "got 'dreams'",
     "{recorded}`faults: killed / dreams`": "'faults: killed / dreams' is not stored: KeyError('dreams')",
+    "{reported}`dreams`": "got 'dreams'",
     "{recorded}`dreams: killed`": "'dreams: killed' is not stored: FileNotFoundError",
 }
 TOP = """# {title}
@@ -102,6 +109,13 @@ Do it.
 - Another."""
 
 
+REPORTED = """\"\"\"Files and such.\"\"\"
+@report("a/b", 7, "It is `lost`.", today="still so", here="kept by", by=("save_tied", "load_tied"))
+def test_it(): ...
+@report("c/d", 8, "It is wrong.", today="mended", here="right in", by=("tie",))
+def test_that(): ...
+def test_no_report(): ...
+"""
 SLOW = """def test_a_thing_holds(): ...
 def helper(): ...
 def test_another_does_not(): ...
@@ -142,6 +156,9 @@ def small_book(tmp_path_factory):
     shutil.copy(ROOT / "tools" / "test_the_tests.py", folder / "tools")
     (folder / "tests" / "slow").mkdir(parents=True)
     (folder / "tests" / "slow" / "test_headlines_03.py").write_text(SLOW, encoding="utf-8")
+    (folder / "tests" / "reports").mkdir()
+    shutil.copy(ROOT / "tests" / "reports" / "reports.py", folder / "tests" / "reports")
+    (folder / "tests" / "reports" / "test_files.py").write_text(REPORTED, encoding="utf-8")
     one = chapter(1, "First", "nothing", (1, "holds", "5 < 7."), (15, "holds", "Half."))
     three = chapter(3, "Third", "chapter 1", (15, "does not hold", "Nothing."))
     nbformat.write(one, folder / "book" / "01-first.ipynb")
@@ -188,6 +205,10 @@ def test_pages_are_made_from_the_chapters(small_book, said):
     assert "Point 3." in text
     assert "A sign changed in the library: noticed by tests of the library." in text
     assert "Chapter 1: nothing. Chapter 3: a thing holds; another does not." in text
+    assert "Reports: 2 from 2; 1." in text
+    assert "Files and such" in text
+    assert "a/b #7 It is lost. still so kept by save_tied, load_tied" in text
+    assert 'href="https://github.com/c/d/issues/8"' in page
     assert page.count('href="book/03-third.html"><rect') == 2, "the wide and the tall map"
     links = re.findall(r'href="(book/[^"#]+)#([^"]+)"', page)
     assert {anchor.rpartition("-")[0] for _, anchor in links} >= {"statement", "cell", "question", "ex"}
