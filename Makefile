@@ -16,7 +16,7 @@ $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 
 .DEFAULT_GOAL := help
-.PHONY: help install book serve pdf lab slides notebooks notebooks-zip test lint test-library test-notebooks test-site test-slow test-faults fuzz test-matrix new-chapter release-check test-the-tests browser benchmark benchmark-zeros benchmark-growl benchmark-growl-table benchmark-growl-deeper benchmark-sharing benchmark-distributed mutation clean
+.PHONY: help install book serve pdf lab slides notebooks notebooks-zip test lint test-library test-notebooks test-site test-slow test-faults fuzz test-matrix new-chapter release-check test-the-tests browser benchmark benchmark-zeros benchmark-finding-shared benchmark-growl benchmark-growl-table benchmark-growl-deeper benchmark-sharing benchmark-distributed mutation clean
 
 help: ## this list
 	@echo "Shared Weights: make book | make test | and more:"
@@ -120,6 +120,9 @@ benchmark: .venv-benchmark/.installed ## measure the library beside its peers (s
 
 benchmark-zeros: $(VENV)/.installed ## measure what zeros buy in time (a minute); chapter 5 draws the result
 	@$(BIN)/python benchmarks/zeros.py
+
+benchmark-finding-shared: $(VENV)/.installed-test ## how long it takes to look for shared weights, beside others (a minute); How fast prints it
+	@$(BIN)/python benchmarks/finding_shared.py
 
 benchmark-growl: $(VENV)/.installed ## GrOWL on MNIST beside its baselines (hours; goes on where it stopped); DATA=folder SIZE=small FRESH=1
 	@$(BIN)/python -m benchmarks.growl_mnist $(if $(DATA),--data "$$DATA") $(if $(SIZE),--size "$$SIZE") $(if $(FRESH),--fresh)

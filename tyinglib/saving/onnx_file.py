@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,19 @@ def export_onnx(
         If the packages onnx or onnxscript are missing: ``pip install onnx onnxscript``.
     ValueError
         If the file would have 2 GiB or more.
+    OSError
+        If the file cannot be written. What stood at `path` before still stands there.
 
     Examples
     --------
-    >>> export_onnx(model, (torch.zeros(1, 784),), "model.onnx")  # doctest: +SKIP
-    54321
+    >>> import tempfile
+    >>> from importlib.util import find_spec
+    >>> from tyinglib import TieSpec, tie
+    >>> layer = tie(nn.Linear(4, 3), "weight", TieSpec([0, 0, 1, 1], dim=1)).eval()
+    >>> there = find_spec("onnx") and find_spec("onnxscript")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     not there or export_onnx(layer, (torch.zeros(1, 4),), f"{folder}/layer.onnx") > 0
+    True
 
     Chapter: One idea.
     """
@@ -65,9 +74,11 @@ def export_onnx(
     ties = ties_of(model, every_name=True)
     beside = {labels_key(name): parts.tie.labels for name, parts in ties.items()}
     beside |= {factors_key(name): parts.tie.factors for name, parts in ties.items() if parts.tie.factors is not None}
-    program = torch.onnx.export(
-        model, args, dynamo=True, optimize=False, verbose=False, dynamic_shapes=dynamic_shapes, external_data=False
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the exporter uses what torch deprecates
+        program = torch.onnx.export(
+            model, args, dynamo=True, optimize=False, verbose=False, dynamic_shapes=dynamic_shapes, external_data=False
+        )
     assert program is not None  # for mypy: it is, when nothing is written
     made = program.model_proto
     _strip(made)
