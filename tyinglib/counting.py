@@ -68,8 +68,8 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     Parameters
     ----------
     model
-        Any module. Ties (`tyinglib.tie`), one Parameter under several names and `torch.nn.utils.prune`'s masks are
-        seen; equal values are not: they are free to differ at the next step. A layer that the forward calls several
+        Any module. Ties (`tyinglib.tie`), one Parameter under several names, two in one piece of memory and
+        `torch.nn.utils.prune`'s masks are seen; equal values are not: they are free to differ at the next step. A layer that the forward calls several
         times counts once. Of other parametrizations (weight norm) the Parameters that they store are counted. Of a
         model that is sharded over processes all of it is counted, and all processes must call.
 
@@ -96,7 +96,7 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     Chapter: One idea.
     """
     total = nonzero = unique = 0
-    seen: set[int] = set()
+    seen: set[object] = set()
     tied = {_state.codebook_key(name): one.tie for name, one in _state.ties_of(model, every_name=True).items()}
     masks = _masks(model)
     for key, parameter in model.named_parameters(remove_duplicate=False):
@@ -108,10 +108,16 @@ def count_parameters(model: nn.Module) -> ParameterCount:
             used = tied[key](used)
         total += used.numel()
         nonzero += int(torch.count_nonzero(used))
-        if id(parameter) not in seen:
+        if _place(parameter) not in seen:
             unique += free
-            seen.add(id(parameter))
+            seen.add(_place(parameter))
     return ParameterCount(total, nonzero, unique)
+
+
+def _place(parameter: nn.Parameter) -> object:
+    """What is the same for two Parameters in one piece of memory; where there is none to look at, the object."""
+    plain = not parameter.is_meta and not _sharded.is_sharded(parameter) and parameter.numel() > 0
+    return (parameter.data_ptr(), parameter.numel()) if plain else id(parameter)
 
 
 def _masks(model: nn.Module) -> dict[str, Tensor]:

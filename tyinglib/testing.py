@@ -1,12 +1,13 @@
 """For tests of your own: what was shared stays shared, whatever the test does to the model::
 
-# conftest.py
-from tyinglib.testing import keeps_sharing
+    from tyinglib.testing import keeps_sharing  # in a conftest.py
 
-# test_training.py
-def test_training(keeps_sharing):
-    model = keeps_sharing(build_model())
-    train(model)          # at the end, check_sharing must have nothing to report
+
+    def test_training(keeps_sharing):
+        model = keeps_sharing(build_model())
+        train(model)  # at the end, check_sharing must have nothing to report
+
+The fixture is there where pytest is; `sharing_kept` needs none.
 """
 
 from __future__ import annotations

@@ -92,3 +92,13 @@ def test_storage_bits_by_hand():
     for bad in (0, 1.5, True):
         with pytest.raises(ValueError, match="positive integer"):
             storage_bits(layer, value_bits=bad)
+
+
+def test_two_parameters_in_one_piece_of_memory_are_stored_once():
+    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    net[1].weight.data = net[0].weight.data
+    assert (count_parameters(net).total, count_parameters(net).unique) == (18, 9)
+    net[1].weight.data = net[0].weight.data.clone()
+    assert count_parameters(net).unique == 18
+    net[1].weight.data = net[0].weight.data.T  # in another order
+    assert count_parameters(net).unique == 9
