@@ -73,7 +73,7 @@ def try_in_empty_environment(wheel: Path, folder: Path, index: str | None) -> Pa
     print(f"import tyinglib takes {ratio:.2f} times as long as import torch, sklearn")
     if ratio > LONGEST_IMPORT:
         raise SystemExit(f"that is more than {LONGEST_IMPORT} times: import late what few need")
-    subprocess.run([*pip, "pytest"], check=True)
+    subprocess.run([*pip, "pytest", "onnx", "onnxscript"], check=True)  # what the examples need
     # by module name: the installed files are imported, not the folder's
     tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", "--pyargs", "tyinglib"]
     subprocess.run([python, *tests], check=True, cwd=folder, env=environment)

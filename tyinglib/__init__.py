@@ -33,6 +33,7 @@ from tyinglib.regression import GrOWLRegressor, OWLRegressor, bootstrap_selectio
 from tyinglib.saving import dense_state, load_tied, save_tied
 from tyinglib.sharing import prox_tying, share, shared_parameters, tying_group, tying_penalty, unshare
 from tyinglib.tying import TieSpec, mean_gradients, tie, tie_specs, untie
+from tyinglib.tying.untied import untied
 
 __all__ = [
     "L1",
@@ -74,5 +75,6 @@ __all__ = [
     "tying_penalty",
     "unshare",
     "untie",
+    "untied",
 ]
 __version__ = "0.1.0"

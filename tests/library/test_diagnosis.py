@@ -428,3 +428,54 @@ def test_nothing_is_changed(pair):
 
 def test_a_finding_prints_as_its_sentence():
     assert str(Diagnosis("stale", (), "a sentence")) == "a sentence"
+
+
+def test_what_a_formula_filled_is_equal_by_accident():
+    """Mamba's A_log: each layer starts with the logarithms of 1, 2, 3, ... in every row."""
+
+    def ramps(rows, columns):
+        filled = torch.log(torch.arange(1.0, columns + 1)).expand(rows, columns)
+        return nn.ParameterList([nn.Parameter(sign * filled.clone()) for sign in (1, 1, -1, -1)])
+
+    assert check_sharing(ramps(64, 4)) == []
+    assert check_sharing(ramps(1, 24)) == []
+    assert kinds(check_sharing(ramps(1, 4))) == ["equal", "equal"]  # four numbers may be in order by chance
+    broken = ramps(64, 4)
+    with torch.no_grad():
+        for one in broken:
+            one[5, 1] += 10
+    assert kinds(check_sharing(broken)) == ["equal", "equal"]
+    assert check_sharing(nn.ParameterList([torch.ones(2, 2).to(torch.float8_e5m2) for _ in range(2)])) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_cast_of_one_of_two_sharers(dtype):
+    net = model()
+    net["tied"] = nn.Linear(4, 3)
+    share(net["tied"], net["encoder"], ["weight"])
+    net["tied"].weight = nn.Parameter(net["tied"].weight.detach().to(dtype))
+    (found,) = check_sharing(net)
+    assert found.kind == "rounded"
+    assert found.names == ("encoder.weight", "tied.weight")
+    assert "in fewer digits" in str(found)
+    with torch.no_grad():
+        net["tied"].weight[0, 0] += 1
+    assert check_sharing(net) == []
+    ones = nn.ModuleList([nn.LayerNorm(3), nn.LayerNorm(3).to(dtype)])
+    assert check_sharing(ones) == []
+
+
+def test_a_tied_layer_that_was_resized_around_its_weight():
+    tied = nn.Sequential(tie(nn.Embedding(6, 4), "weight", TieSpec([0, 0, 1, 1], dim=1)), nn.Linear(4, 6))
+    tie(tied[1], "weight", TieSpec([0, 1, 2, 2, 1, 0], dim=0))
+    assert check_sharing(tied) == []
+    tied[0].num_embeddings = 7
+    tied[1].out_features = 7
+    found = check_sharing(tied)
+    assert kinds(found) == ["size", "size"]
+    assert found[0].names == ("0.parametrizations.weight.original",)
+    assert "'1.weight' is tied and of shape (6, 4), but its layer says (7, 4)" in str(found[1])
+    entries = tie(nn.Linear(2, 2), "weight", TieSpec([[0, 1], [1, 0]], dim=None))
+    turned = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Linear(3, 4, bias=False))
+    tie(turned, ["0.weight", "1.weight"], [TieSpec(range(4), dim=1), TieSpec(range(4), dim=0)])
+    assert check_sharing(entries) == check_sharing(turned) == []

@@ -1,5 +1,6 @@
 """ONNX files keep codebook and labels, and onnxruntime says what the model says."""
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -14,9 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's own
 
 
 def run(path, *inputs):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     feed = {entry.name: x.numpy() for entry, x in zip(session.get_inputs(), inputs, strict=True)}
     return torch.from_numpy(session.run(None, feed)[0])
 
@@ -47,12 +46,39 @@ def test_torch_by_itself_writes_more(tmp_path):
     assert [16, 2] in [list(entry.dims) for entry in onnx.load(tmp_path / "small.onnx").graph.initializer]
 
 
-def test_any_number_of_rows(tmp_path):
-    net = perceptron()
-    rows = torch.export.Dim("rows")
-    export_onnx(net, (torch.randn(3, 784),), tmp_path / "net.onnx", dynamic_shapes=({0: rows},))
-    x = torch.randn(7, 784)
-    torch.testing.assert_close(run(tmp_path / "net.onnx", x), net(x).detach(), rtol=1e-5, atol=1e-5)
+def test_any_number_of_rows_in_evaluation_mode_and_each_layers_mode_here(tmp_path):
+    net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.9), nn.BatchNorm1d(4))
+    tie(net, "0.weight", TieSpec([0, 0, 1, -1], dim=1))
+    net[2].eval()
+    export_onnx(net, torch.randn(3, 4), tmp_path / "net.onnx", dynamic_shapes=({0: "rows"},))
+    assert [module.training for module in net] == [True, True, False]
+    x = torch.randn(7, 4)
+    torch.testing.assert_close(run(tmp_path / "net.onnx", x), net.eval()(x).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_labels_of_many_groups_take_as_many_bytes_as_they_need_and_onnxruntime_says_nothing(tmp_path, capfd):
+    groups = {"200": np.uint8, "300": np.uint16}
+    layers = {k: tie(nn.Linear(600, 2), "weight", TieSpec(torch.arange(600) % int(k), dim=1)) for k in groups}
+    net, x = nn.ModuleDict(layers), torch.randn(2, 600)
+    net.forward = lambda x: layers["200"](x) + layers["300"](x)
+    export_onnx(net, x, tmp_path / "net.onnx")
+    stored = {entry.name: entry.data_type for entry in onnx.load(tmp_path / "net.onnx").graph.initializer}
+    for k, kind in groups.items():
+        assert onnx.helper.tensor_dtype_to_np_dtype(stored[f"{k}.parametrizations.weight.0.labels_small"]) == kind
+    capfd.readouterr()
+    torch.testing.assert_close(run(tmp_path / "net.onnx", x), net.forward(x).detach(), rtol=1e-5, atol=1e-5)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_cannot_be_exported_leaves_the_file_that_is_there(tmp_path):
+    class Odd(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    (tmp_path / "net.onnx").write_bytes(b"before")
+    with pytest.raises(torch.onnx.OnnxExporterError):
+        export_onnx(Odd(), torch.ones(2), tmp_path / "net.onnx")
+    assert (tmp_path / "net.onnx").read_bytes() == b"before"
 
 
 def test_one_codebook_for_two_weights_is_stored_once(tmp_path):

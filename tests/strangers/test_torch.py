@@ -1,12 +1,13 @@
 """Ties and sharing under torch's own tools: transforms, compilers, exporters, norms, masks, averages."""
 
 import copy
+import shutil
 
 import pytest
 import torch
 from models import BODY_TIE, WORD_TIE, Language, tied_language
 from torch import nn
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import functional_call, grad, hessian, jacrev, stack_module_state, vmap
 from torch.nn.utils import parametrizations, prune
 from torch.optim.swa_utils import AveragedModel
 
@@ -48,6 +49,30 @@ def test_per_sample_gradients(build):
     for name, parameter in parameters.items():
         assert one_by_one[name].shape == (8, *parameter.shape)
         torch.testing.assert_close(one_by_one[name].sum(0), parameter.grad)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(tied_language, marks=pytest.mark.xfail(strict=True, reason="core: a Tie under two names")),
+        lambda seed: tie(Language(seed), "body.weight", BODY_TIE),
+    ],
+    ids=["two sharers", "one place"],
+)
+def test_an_ensemble_in_one_call(build):
+    models = [build(seed) for seed in range(3)]
+    parameters, buffers = stack_module_state(models)
+    together = vmap(lambda values, labels: functional_call(models[0], (values, labels), (X,)))(parameters, buffers)
+    torch.testing.assert_close(together, torch.stack([model(X) for model in models]))
+    assert check_sharing(*models) == []
+
+
+def test_the_hessian_in_a_codebook():
+    layer = tie(nn.Linear(4, 1, bias=False), "weight", TieSpec([0, 0, 1, -1], dim=1))
+    x, name = torch.tensor([[1.0, 2.0, 3.0, 4.0]]), "parametrizations.weight.original"
+    found = hessian(lambda phi: functional_call(layer, {name: phi}, (x,)).square().sum())(layer.get_parameter(name))
+    pulled_back = torch.tensor([1.0 + 2.0, 3.0])  # S^T x
+    torch.testing.assert_close(found[0, :, 0], 2 * torch.outer(pulled_back, pulled_back))
 
 
 def test_jacobian_of_a_codebook():
@@ -104,6 +129,23 @@ def test_compiled_and_plain_models_exchange_files(backend, tmp_path):
     assert check_sharing(again) == check_sharing(inside) == []
 
 
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch, about torch
+def test_training_through_inductor():
+    model, plain = tied_language(), tied_language()
+    compiled = torch.compile(model)
+    for one in (compiled, plain):
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            one(X).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(model(X), plain(X))
+    assert torch.equal(model.head.weight, model.embed.weight)
+    assert torch.equal(model.body.weight[:, ::2], model.body.weight[:, 1::2])
+    assert (tie_specs(model), check_sharing(compiled)) == (TIES, [])
+
+
 def test_tied_after_compiling():
     model = Language()
     compiled = torch.compile(model, backend="eager")
@@ -119,6 +161,20 @@ def test_export_keeps_the_codebook():
     shapes = {name: tuple(value.shape) for name, value in program.state_dict.items()}
     assert shapes["embed.parametrizations.weight.original"] == (4, 4)
     assert "embed.weight" not in shapes
+
+
+def test_an_exported_file_keeps_the_codebook_and_what_it_loses_is_found(tmp_path):
+    """torch keeps what is shared in one piece of memory, and makes a Parameter of each name."""
+    model = Language().eval()
+    torch.export.save(torch.export.export(model, (X,)), tmp_path / "plain.pt2")
+    loaded = torch.export.load(tmp_path / "plain.pt2").module()
+    assert torch.equal(loaded(X), model(X))
+    assert [one.kind for one in check_sharing(loaded)] == ["memory"]
+    model = tied_language().eval()
+    torch.export.save(torch.export.export(model, (X,)), tmp_path / "tied.pt2")
+    loaded = torch.export.load(tmp_path / "tied.pt2").module()
+    assert torch.equal(loaded(X), model(X))
+    assert {tuple(value.shape) for value in loaded.parameters()} == {tuple(value.shape) for value in model.parameters()}
 
 
 def test_a_mask_over_a_tie_is_refused_in_words():

@@ -5,7 +5,7 @@ import lightning
 import peft
 import pytest
 import torch
-from models import BODY_TIE, WORD_TIE, Language, tied_language
+from models import BODY_TIE, WORD_TIE, Language, gpt2, tied_language
 from torch.utils.data import DataLoader, TensorDataset
 
 from tyinglib import ProxSGD, check_sharing, load_tied, share, tie, tie_specs, untie
@@ -124,10 +124,63 @@ def test_lora_on_one_of_two_sharers_is_found(target):
     model = adapted(Language(), target)
     (diagnosis,) = check_sharing(model)
     assert diagnosis.kind == "adapter"
-    assert "adapts only one of its places" in str(diagnosis)
+    assert "in one place otherwise than in another" in str(diagnosis)
     with_adapter = model(X)
     model.get_submodule(target).merge()
     assert not torch.allclose(model(X), with_adapter)  # merging changed the other place too
+
+
+def gpt2_with(**settings):
+    torch.manual_seed(0)
+    return peft.get_peft_model(gpt2(), peft.LoraConfig(r=2, **settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["wte", "lm_head"]},  # an adapter of its own over each
+        {"target_modules": ["c_attn"], "modules_to_save": ["lm_head"]},  # a copy of the head, trained
+    ],
+    ids=["two adapters", "a copy"],
+)
+def test_sharers_that_peft_adapts_apart_are_one_finding(settings):
+    (diagnosis,) = check_sharing(gpt2_with(**settings))
+    assert diagnosis.kind == "adapter"
+    assert diagnosis.names[0].startswith("base_model.model.transformer.wte.")
+    assert diagnosis.names[1].startswith("base_model.model.lm_head.")
+    assert "ensure_weight_tying=True" in str(diagnosis)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["c_attn"]},
+        {"target_modules": ["c_attn"], "trainable_token_indices": [1, 2]},
+        {"target_modules": ["c_attn"], "modules_to_save": ["lm_head"], "ensure_weight_tying": True},
+    ],
+    ids=["elsewhere", "some words", "one copy"],
+)
+def test_sharers_that_peft_adapts_together_are_no_fault(settings):
+    assert check_sharing(gpt2_with(**settings)) == []
+
+
+def test_two_adapters_that_are_each_others_transpose_are_stepped_twice():
+    """peft makes two Parameters in one piece of memory: plain descent adds their gradients, Adam steps two times."""
+    model = gpt2_with(target_modules=["wte", "lm_head"], ensure_weight_tying=True)
+    assert [one.kind for one in check_sharing(model)] == ["memory", "memory"]
+
+
+def test_an_adapter_that_takes_a_part_out_of_a_tied_weight_changes_the_model():
+    """PiSSA should leave the outputs as they are: peft writes the rest into a weight that is made anew."""
+    model = Language()
+    before = model(X)
+    config = peft.LoraConfig(target_modules=["body"], r=2, init_lora_weights="pissa")
+    torch.testing.assert_close(peft.inject_adapter_in_model(config, model)(X), before)
+    model = tied_language()
+    before = model(X)
+    assert not torch.allclose(peft.inject_adapter_in_model(config, model)(X), before)  # if this fails, peft mended it
+    (diagnosis,) = check_sharing(model)
+    assert "PiSSA" in str(diagnosis)
 
 
 def test_lora_beside_sharers_is_no_fault():

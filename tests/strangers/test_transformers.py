@@ -7,7 +7,7 @@ import torch
 import transformers
 from models import albert, answers, bert, gpt2, llama, t5, untied_llama, vit
 
-from tyinglib import TieSpec, check_sharing, dense_state, load_tied, save_tied, tie, tie_specs, untie
+from tyinglib import TieSpec, check_sharing, dense_state, load_tied, save_tied, tie, tie_specs, untie, untied
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs
 transformers.logging.set_verbosity_error()
@@ -125,6 +125,37 @@ def test_to_resize_untie_resize_and_tie(build):
 
 
 @with_words
+def test_untied_for_a_while_it_is_resized_and_tied_to_itself(build):
+    """With columns in pairs, which other words do not change."""
+    torch.manual_seed(0)
+    model, name = build(), KINDS[build]
+    tie(model, name, TieSpec(torch.arange(model.get_parameter(name).shape[1]) // 2, dim=1))
+    before = answers(model)
+    with untied(model):
+        model.tie_weights()
+    assert torch.equal(answers(model), before)
+    assert len(tie_specs(model)) == SHARING[build]
+    for words in (44, 40):
+        with untied(model):
+            model.resize_token_embeddings(words)
+        head = model.get_output_embeddings().weight
+        assert torch.equal(head[:, ::2], head[:, 1::2])
+        assert torch.equal(answers(model)[..., :40], before)
+        assert check_sharing(model) == []
+
+
+def test_an_embedding_resized_while_tied_is_found():
+    """transformers writes the new rows into a weight that is made anew, and says nothing."""
+    model = untied_llama()
+    tie(model, "model.embed_tokens.weight", TieSpec(torch.arange(16) // 2, dim=1))
+    model.resize_token_embeddings(44)
+    (diagnosis,) = check_sharing(model)
+    assert diagnosis.kind == "size"
+    with pytest.raises(IndexError):
+        model(torch.tensor([[43]]))
+
+
+@with_words
 def test_resized_while_tied_it_is_found(build):
     """transformers swaps the embedding, then fails: sharing is lost, and check_sharing says which."""
     model = tied(build)
@@ -150,6 +181,8 @@ TINY = {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 16, "num
 FOR_BOTH_SIDES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
 HEADS = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
 IMAGES = {key: size for key, size in TINY.items() if key != "vocab_size"} | {"image_size": 16, "patch_size": 8}
+WAVES = {"conv_dim": [8], "conv_stride": [2], "conv_kernel": [3], "num_feat_extract_layers": 1}
+WAVES |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
 PARTS = {"text_config": TINY, "vision_config": IMAGES}
 MORE = {
     "BartForConditionalGeneration": FOR_BOTH_SIDES | HEADS | {"vocab_size": 40, "pad_token_id": 1},
@@ -157,6 +190,12 @@ MORE = {
     "MixtralForCausalLM": TINY | {"num_local_experts": 2, "num_key_value_heads": 2},
     "DebertaV2ForMaskedLM": TINY,
     "CLIPModel": PARTS,
+    "MambaForCausalLM": TINY | {"state_size": 8},
+    "Mamba2ForCausalLM": TINY | {"state_size": 8, "num_heads": 16, "head_dim": 2, "n_groups": 1},
+    "RwkvForCausalLM": TINY,
+    "XLNetLMHeadModel": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 16, "vocab_size": 40},
+    "SwinForImageClassification": {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [2], "num_heads": [2]},
+    "Wav2Vec2ForCTC": TINY | WAVES,
     "ViTMAEForPreTraining": IMAGES | {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2},
 }
 

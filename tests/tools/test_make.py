@@ -36,6 +36,13 @@ def works(project):
     return pip.returncode == 0 and (inside / "activate").exists() and (project / ".venv/.installed").exists()
 
 
+def test_what_the_reader_makes_installs_nothing_for_the_tests():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    needs = dict(re.findall(r"^([a-z-]+):([^#\n]*)", text, re.M))
+    assert [target for target, needed in needs.items() if "installed-test" in needed] == ["test-library"]
+    assert "requirements-test.txt $(VENV)/.installed" in re.search(r"^\$\(VENV\)/\.installed-test:(.*)$", text, re.M)[1]
+
+
 @posix
 def test_a_making_that_was_killed_is_mended(project):
     command = [sys.executable, "-m", "venv", ".venv"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -14,6 +15,7 @@ from tyinglib import _sharded
 from tyinglib.diagnosis._words import Named, quoted
 from tyinglib.diagnosis.diagnosis import Diagnosis
 
+IN_ORDER = 30  # log of one to the chance that random rows are in order: beyond this they are so on purpose
 SAMPLES = 64  # entries of a parameter that are looked at before all are
 
 
@@ -58,6 +60,29 @@ def equal(model: nn.Module, named: Named) -> Iterator[Diagnosis]:
             )
 
 
+def rounded(named: Named) -> Iterator[Diagnosis]:
+    """Parameters of which one is the other in fewer digits: one of two sharers was replaced by a cast of it."""
+    by_shape: dict[tuple[object, ...], list[tuple[Tensor, str]]] = {}
+    for parameter, held, name in _held(named):
+        if parameter.requires_grad and parameter.is_floating_point():
+            by_shape.setdefault((held.device, tuple(parameter.shape), tuple(held.shape)), []).append((held, name))
+    for members in by_shape.values():
+        for dtype in {held.dtype for held, _ in members} if len({held.dtype for held, _ in members}) > 1 else ():
+            narrow = {fingerprint(held): (held, name) for held, name in members if held.dtype == dtype}
+            for wide, name in members:
+                other, its_name = narrow.get(fingerprint(wide, dtype), (None, ""))
+                if other is None or wide.element_size() <= other.element_size() or _by_formula(other):
+                    continue
+                if torch.equal(wide.to(dtype), other):
+                    yield Diagnosis(
+                        "rounded",
+                        (name, its_name),
+                        f"{quoted((name, its_name))} are two parameters, and the second ({dtype}) is the first "
+                        f"({wide.dtype}) in fewer digits: a cast made one of two that were shared a Parameter of its "
+                        "own; cast the model that holds both, then share(...) again",
+                    )
+
+
 def _held(named: Named) -> Iterator[tuple[nn.Parameter, Tensor, str]]:
     """Every parameter that has values, its values as they lie here, and its first name."""
     for parameter, names in named.values():
@@ -79,17 +104,17 @@ def _meant_apart(model: nn.Module) -> dict[int, object]:
     return found
 
 
-def fingerprint(x: Tensor) -> bytes:
-    """Equal for equal tensors, and of no more than a few entries: a large model is not read."""
+def fingerprint(x: Tensor, dtype: torch.dtype | None = None) -> bytes:
+    """Equal for equal tensors (of this dtype), and of no more than a few entries: a large model is not read."""
     flat = x.reshape(-1)
     places = (
         torch.arange(SAMPLES, device=x.device) * (len(flat) - 1) // (SAMPLES - 1)
     )  # whole: floats round beyond 2^24
-    return flat[places].cpu().view(torch.uint8).numpy().tobytes()
+    return flat[places].to(dtype).cpu().view(torch.uint8).numpy().tobytes()
 
 
 def classes(members: Sequence[tuple[Tensor, str, object]]) -> Iterator[list[tuple[Tensor, str, object]]]:
-    """Members that are equal entry for entry, each in memory of its own; constants are equal by accident."""
+    """Members that are equal entry for entry, each in memory of its own; what a formula filled is so by accident."""
     classes: list[list[tuple[Tensor, str, object]]] = []
     for member in members if len(members) > 1 else ():
         for one in classes:
@@ -99,10 +124,22 @@ def classes(members: Sequence[tuple[Tensor, str, object]]) -> Iterator[list[tupl
                 break
         else:
             classes.append([member])
-    for one in classes:
-        flat = one[0][0].reshape(-1)
-        if len(one) > 1 and bool((flat != flat[0]).any()):
-            yield one
+    yield from (one for one in classes if len(one) > 1 and not _by_formula(one[0][0]))
+
+
+def _by_formula(x: Tensor) -> bool:
+    """Whether all entries are alike, or every row is in order, which drawn or trained ones of this size never are.
+
+    As log(1), log(2), ... in Mamba's state spaces: each layer starts with it.
+    """
+    flat = x.reshape(-1)
+    if bool((flat == flat[0]).all()):
+        return True
+    if x.ndim == 0 or math.lgamma(x.shape[-1] + 1) * (len(flat) / x.shape[-1]) < IN_ORDER or x.is_complex():
+        return False
+    rows = x.float() if x.element_size() == 1 else x  # eight bits have no order
+    before, after = rows[..., :-1], rows[..., 1:]
+    return bool((before <= after).all()) or bool((before >= after).all())
 
 
 def _overlap(x: Tensor, y: Tensor) -> bool:

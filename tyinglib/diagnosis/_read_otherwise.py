@@ -11,6 +11,7 @@ from tyinglib._private_apis import MASK, NORMED, PRUNED
 from tyinglib.diagnosis._words import Named, quoted
 from tyinglib.diagnosis.diagnosis import Diagnosis
 from tyinglib.tying import Tie
+from tyinglib.tying._places import ties_in
 
 
 def check(model: nn.Module, named: Named) -> Iterator[Diagnosis]:
@@ -18,7 +19,9 @@ def check(model: nn.Module, named: Named) -> Iterator[Diagnosis]:
     modules = dict(model.named_modules(remove_duplicate=False))
     yield from _no_parameters(named)
     yield from _in_several_forms(modules, named)
-    yield from _adapters(modules, named)
+    yield from _adapters_on_ties(modules)
+    yield from _adapted_apart(modules, named)
+    yield from _of_another_size(model)
 
 
 def _no_parameters(named: Named) -> Iterator[Diagnosis]:
@@ -63,33 +66,87 @@ def _form(modules: dict[str, nn.Module], name: str) -> str:
     return "is read as it is"
 
 
-def _adapters(modules: dict[str, nn.Module], named: Named) -> Iterator[Diagnosis]:
-    """LoRA and its like (peft): a layer with another one inside, whose weights it is merged into."""
+def _adapters_on_ties(modules: dict[str, nn.Module]) -> Iterator[Diagnosis]:
+    """LoRA and its like (peft) over a weight that is made anew."""
     for prefix, module in modules.items():
-        base = getattr(module, "base_layer", None)
-        if not isinstance(base, nn.Module) or not callable(getattr(module, "merge", None)):
-            continue
-        inside = f"{prefix}.base_layer."
-        tied = [name for name in (f"{inside}weight", f"{inside}bias") if _is_tied(base, name.rpartition(".")[2])]
+        inner = _adapted(module)
+        base = getattr(module, inner) if inner == "base_layer" else None
+        tied = [name for name in ("weight", "bias") if base is not None and _is_tied(base, name)]
         if tied:
             yield Diagnosis(
                 "adapter",
-                tuple(f"{inside}parametrizations.{name.rpartition('.')[2]}.original" for name in tied),
-                f"{quoted(tied)} is tied, and {prefix!r} adapts it: training works, but merge() writes into a weight "
-                "that is made anew whenever it is read, and what was learned is lost; untie it before merging",
+                tuple(f"{prefix}.{inner}.parametrizations.{name}.original" for name in tied),
+                f"{quoted([f'{prefix}.{inner}.{name}' for name in tied])} is tied, and {prefix!r} adapts it: training "
+                "works, but merge(), and a start that takes a part out of the weight (PiSSA, OLoRA), write into a "
+                "weight that is made anew whenever it is read, and that is lost; untie it before merging, or before "
+                "such a start",
             )
-        for _, names in named.values():
-            others = [name for name in names if not name.startswith(inside)]
-            if others and len(others) < len(names):
-                yield Diagnosis(
-                    "adapter",
-                    tuple(names),
-                    f"{quoted(names)} are one parameter, and {prefix!r} adapts only one of its places: there the "
-                    "weight in use is another, and merge() would change all of them; adapt every place, or "
-                    "unshare(...) first",
-                )
+
+
+def _adapted_apart(modules: dict[str, nn.Module], named: Named) -> Iterator[Diagnosis]:
+    """A shared parameter with an adapter over one of its places, or another one over each."""
+    over = {prefix: inner for prefix, module in modules.items() if (inner := _adapted(module))}
+    for _, names in named.values():
+        around = {
+            name: [prefix for prefix in over if name.startswith(f"{prefix}.{over[prefix]}.")]
+            for name in (names if len(names) > 1 else ())
+        }
+        used = {frozenset().union(*(_own_memory(modules[at], over[at]) for at in found)) for found in around.values()}
+        if len(used) > 1:
+            adapters = list(dict.fromkeys(prefix for found in around.values() for prefix in found))
+            yield Diagnosis(
+                "adapter",
+                tuple(names),
+                f"{quoted(names)} are one parameter, and {quoted(adapters)} "
+                f"{'adapts' if len(adapters) == 1 else 'adapt'} it in one place otherwise than in another: the weights "
+                "in use differ, and merge() would change all of them; let one adapter serve every place (of peft's "
+                "settings, ensure_weight_tying=True), or unshare(...) first",
+            )
+
+
+def _adapted(module: nn.Module) -> str:
+    """Where an adapter of peft keeps the layer that it is over; empty if the module is none."""
+    if isinstance(getattr(module, "base_layer", None), nn.Module) and callable(getattr(module, "merge", None)):
+        return "base_layer"
+    trained = getattr(module, "modules_to_save", None)  # copies, which are used in its place
+    whole = isinstance(getattr(module, "original_module", None), nn.Module)
+    return "original_module" if whole and isinstance(trained, nn.ModuleDict) else ""
+
+
+def _own_memory(adapter: nn.Module, inner: str) -> frozenset[int]:
+    """Where the adapter's own parameters lie: those of a layer and its transpose may be one piece of memory."""
+    own = (value for name, value in adapter.named_parameters() if not name.startswith(f"{inner}."))
+    return frozenset(value.untyped_storage().data_ptr() for value in own)
 
 
 def _is_tied(module: nn.Module, name: str) -> bool:
     chain = getattr(module, "parametrizations", {})
     return name in chain and any(isinstance(step, Tie) for step in chain[name])
+
+
+def _of_another_size(model: nn.Module) -> Iterator[Diagnosis]:
+    """A tied layer whose size was set, and whose weight was not."""
+    for place, chain, found in ties_in(model):
+        layer = place.owner
+        said: tuple[int, ...] = ()
+        if isinstance(layer, nn.Embedding):
+            said = layer.num_embeddings, layer.embedding_dim
+        elif isinstance(layer, nn.Linear):
+            said = layer.out_features, layer.in_features
+        if place.own == "weight" and said and said != (shape := _shape(chain, found)):
+            yield Diagnosis(
+                "size",
+                (".".join([*place.dotted.split(".")[:-1], "parametrizations.weight.original"]),),
+                f"{place} is tied and of shape {shape}, but its layer says {said}: what resized it wrote into a weight "
+                "that is made anew whenever it is read; set the size back, and resize inside `with untied(model):`",
+            )
+
+
+def _shape(chain: ParametrizationList, tie: Tie) -> tuple[int, ...]:
+    """That of the weight, without making it: a codebook may be spread over processes."""
+    if tie.dim is None:
+        return tuple(tie.labels.shape)
+    shape = list(chain.original.shape)  # maybe no Parameter, after torch.func
+    del shape[tie.dim if tie.codebook_dim is None else tie.codebook_dim]
+    shape.insert(tie.dim % (len(shape) + 1), len(tie.labels))
+    return tuple(shape)

@@ -24,8 +24,9 @@ def check_sharing(
     Looks and changes nothing. Copies are recognised by equal values, so look soon after copying or loading: one
     training step makes the values differ, and then only `expected` tells, or the model itself: `tie` and `untie` leave
     a mark on the Parameters, and models of Hugging Face's transformers declare what they share. Values that are all
-    alike, as the zeros of a fresh bias, are equal by accident and not reported; neither are frozen copies, an
-    `torch.optim.swa_utils.AveragedModel`, and the layers of a fresh `torch.nn.TransformerEncoder`, which start equal.
+    alike, as the zeros of a fresh bias, or in order, as a ramp that every layer starts with, are equal by accident and
+    not reported; neither are frozen copies, an `torch.optim.swa_utils.AveragedModel`, and the layers of a fresh
+    `torch.nn.TransformerEncoder`, which start equal.
 
     Parameters
     ----------
@@ -78,7 +79,12 @@ def check_sharing(
     told = {name for diagnosis in missing for name in diagnosis.names}
     missing += [diagnosis for diagnosis in _lost.left_behind(named) if not told.issuperset(diagnosis.names)]
     told.update(name for diagnosis in missing for name in diagnosis.names)
-    both = [*_copies.in_one_memory(named), *_copies.equal(model, named), *_read_otherwise.check(model, named)]
+    both = [
+        *_copies.in_one_memory(named),
+        *_copies.equal(model, named),
+        *_copies.rounded(named),
+        *_read_otherwise.check(model, named),
+    ]
     found = [
         *missing,
         *(diagnosis for diagnosis in both if not told.issuperset(diagnosis.names)),

@@ -14,7 +14,7 @@ class Diagnosis:
     kind
         ``"equal"``, ``"expected"``, ``"declared"``, ``"replaced"``, ``"memory"``, ``"twice"``, ``"stale"``,
         ``"untrained"``, ``"state"``, ``"ddp"``, ``"device"``, ``"checkpoint"``, ``"form"``, ``"adapter"``,
-        ``"tensor"`` or (of a file) ``"stored"``.
+        ``"tensor"``, ``"rounded"``, ``"size"`` or (of a file) ``"stored"``.
     names
         The parameters that it is about; empty for parameters that the modules do not have.
     message

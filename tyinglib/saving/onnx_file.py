@@ -19,7 +19,11 @@ LIMIT = 2**31 - 1  # bytes of a protocol buffer
 
 
 def export_onnx(
-    model: nn.Module, args: tuple[Any, ...], path: str | os.PathLike[str], *, dynamic_shapes: Any = None
+    model: nn.Module,
+    example_input: Tensor | tuple[Any, ...],
+    path: str | os.PathLike[str],
+    *,
+    dynamic_shapes: Any = None,
 ) -> int:
     """Write a model as ONNX, every tie as its codebook and its labels.
 
@@ -31,13 +35,14 @@ def export_onnx(
     Parameters
     ----------
     model
-        Any module that `torch.export` takes; a model in evaluation mode.
-    args
-        Its inputs, a tuple: an example.
+        Any module that `torch.export` takes. It is exported as in evaluation mode, and not changed.
+    example_input
+        What it is called with: a tensor of any shape, or a tuple of inputs.
     path
         Where to write. The file appears whole or not at all.
     dynamic_shapes
-        As for `torch.onnx.export`: which dimensions of the inputs may differ from the example's.
+        As for `torch.onnx.export`: which dimensions of the inputs may differ from the example's; ``({0: "batch"},)``
+        for the first dimension of the only input.
 
     Returns
     -------
@@ -58,10 +63,10 @@ def export_onnx(
     >>> import tempfile
     >>> from importlib.util import find_spec
     >>> from tyinglib import TieSpec, tie
-    >>> layer = tie(nn.Linear(4, 3), "weight", TieSpec([0, 0, 1, 1], dim=1)).eval()
+    >>> layer = tie(nn.Linear(4, 3), "weight", TieSpec([0, 0, 1, 1], dim=1))
     >>> there = find_spec("onnx") and find_spec("onnxscript")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     not there or export_onnx(layer, (torch.zeros(1, 4),), f"{folder}/layer.onnx") > 0
+    ...     not there or export_onnx(layer, torch.zeros(1, 4), f"{folder}/layer.onnx") > 0
     True
 
     Chapter: One idea.
@@ -74,13 +79,21 @@ def export_onnx(
     ties = ties_of(model, every_name=True)
     beside = {labels_key(name): parts.tie.labels for name, parts in ties.items()}
     beside |= {factors_key(name): parts.tie.factors for name, parts in ties.items() if parts.tie.factors is not None}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the exporter uses what torch deprecates
-        program = torch.onnx.export(
-            model, args, dynamo=True, optimize=False, verbose=False, dynamic_shapes=dynamic_shapes, external_data=False
-        )
+    inputs = (example_input,) if isinstance(example_input, Tensor) else example_input
+    settings: dict[str, Any] = {"dynamo": True, "optimize": False, "verbose": False, "external_data": False}
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with warnings.catch_warnings():  # of torch, about torch
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            program = torch.onnx.export(model, inputs, dynamic_shapes=dynamic_shapes, **settings)
+    finally:
+        for module, training in modes:
+            module.training = training
     assert program is not None  # for mypy: it is, when nothing is written
     made = program.model_proto
+    _name_types(made.graph, onnx)
     _strip(made)
     _store_small(made.graph, beside, onnx)
     onnx.checker.check_model(made)
@@ -92,6 +105,16 @@ def export_onnx(
     with replacing(Path(path)) as file:
         file.write(data)
     return len(data)
+
+
+def _name_types(graph: Any, onnx: Any) -> None:
+    """A cast to another tensor's type becomes one to a type: for the former onnxruntime has no kernel, and warns."""
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types |= {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
+    for node in graph.node:
+        if node.op_type == "CastLike" and types.get(node.input[1]):
+            kind = types[node.input[1]]
+            node.CopyFrom(onnx.helper.make_node("Cast", [node.input[0]], list(node.output), to=kind))
 
 
 def _strip(made: Any) -> None:
@@ -128,7 +151,7 @@ def _store_small(graph: Any, beside: dict[str, Tensor], onnx: Any) -> None:
 def _smallest(values: Tensor) -> Array | None:
     """The same numbers as integers of fewer bytes; None if they are no small integers (a scale of 0.5)."""
     kept = values.cpu().double().numpy()
-    for kind in (np.int8, np.int16, np.int32):
+    for kind in (np.uint8, np.int8, np.uint16, np.int16, np.int32):
         limits = np.iinfo(kind)
         inside = limits.min <= kept.min() and kept.max() <= limits.max
         if inside and np.array_equal(kept, np.trunc(kept)) and limits.bits < 8 * values.element_size():
