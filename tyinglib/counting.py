@@ -69,9 +69,10 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     ----------
     model
         Any module. Ties (`tyinglib.tie`), one Parameter under several names, two in one piece of memory and
-        `torch.nn.utils.prune`'s masks are seen; equal values are not: they are free to differ at the next step. A layer that the forward calls several
-        times counts once. Of other parametrizations (weight norm) the Parameters that they store are counted. Of a
-        model that is sharded over processes all of it is counted, and all processes must call.
+        `torch.nn.utils.prune`'s masks are seen; equal values are not: they are free to differ at the next step. A layer
+        that the forward calls several times counts once. Of other parametrizations (weight norm) the Parameters that
+        they store are counted. Of a model that is sharded over processes all of it is counted, and all processes must
+        call.
 
     Returns
     -------
@@ -175,7 +176,7 @@ def storage_bits(model: nn.Module, *, value_bits: int = 32) -> int:
     ties = _state.ties_of(model).values()
     values, _ = _state.distinct(_state.state_of(model), ties)
     bits = sum(value.numel() for value in values.values()) * value_bits
-    for spec in {id(tied.tie): tied.tie.spec() for tied in ties}.values():
+    for _, spec in {(id(tied.codebook), tied.tie.spec()) for tied in ties}:
         n, factors = spec.labels.numel(), spec.factors
         bits += n * bits_of(spec.n_groups, shift_of(spec.labels))
         if factors is not None:

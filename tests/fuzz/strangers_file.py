@@ -59,7 +59,7 @@ def diverged(model: nn.Module) -> nn.Module:
 def normed(model: nn.Module) -> nn.Module:
     """Other parametrizations, one of them over a tie."""
     parametrizations.weight_norm(model.b)
-    parametrizations.weight_norm(tie(model.norm, "weight", TieSpec([0, 0, 1], dim=0)), dim=None)
+    parametrizations.spectral_norm(tie(model.norm, "weight", TieSpec([0, 0, 1], dim=0)))
     return model
 
 

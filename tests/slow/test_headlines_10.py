@@ -13,7 +13,7 @@ from tyinglib.book.datasets import mnist1d
 
 pytestmark = pytest.mark.slow
 SEEDS = range(100, 105)
-NAMES = ["LENGTH", "Reader", "letters", "table", "READERS", "drum", "GAINS", "FeedForward"]
+NAMES = ["LENGTH", "Reader", "letters", "READERS", "drum", "GAINS", "FeedForward"]
 
 
 @pytest.fixture(scope="module")

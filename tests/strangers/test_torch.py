@@ -54,7 +54,7 @@ def test_per_sample_gradients(build):
 @pytest.mark.parametrize(
     "build",
     [
-        pytest.param(tied_language, marks=pytest.mark.xfail(strict=True, reason="core: a Tie under two names")),
+        tied_language,
         lambda seed: tie(Language(seed), "body.weight", BODY_TIE),
     ],
     ids=["two sharers", "one place"],

@@ -21,6 +21,7 @@ from tyinglib.saving._state import (
     ties_of,
 )
 from tyinglib.saving._tied_file import Contents
+from tyinglib.tying import TieSpec
 
 GATHERED = "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
 
@@ -76,7 +77,7 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
     )
     described: dict[str, dict[str, object]] = {}
     specs = sound_specs(ties)
-    packed: dict[int, str] = {}  # a tie that several weights have is stored once
+    packed: dict[tuple[int, TieSpec], str] = {}  # an S that several weights have with one codebook is stored once
     for name, parts in ties.items():
         if isinstance(model.get_submodule(name.rpartition(".")[0]), ParametrizationList):
             raise ValueError(
@@ -88,7 +89,7 @@ def save_tied(model: nn.Module, path: str | os.PathLike[str]) -> int:
                 f"{quote(name)} has labels that do not fit its codebook of shape {tuple(parts.codebook.shape)}; "
                 "load it, or untie it and tie it again"
             )
-        first = packed.setdefault(id(parts.tie), name)
+        first = packed.setdefault((id(parts.codebook), spec), name)
         if first != name:
             described[name] = described[first]
             aliases[labels_key(name)] = labels_key(first)

@@ -21,11 +21,14 @@ def tie_places(ties: Sequence[tuple[Place, TieSpec]], codebook: nn.Parameter) ->
 
     The weights are untied, and their values are not looked at. The codebook is laid out as the first of them.
     """
-    made: dict[TieSpec, Tie] = {}  # one S is kept once
+    made: dict[TieSpec, Tie] = {}
     with ModulesAsTheyWere(touched(place for place, _ in ties)):
         for place, spec in ties:
             give_own_class(place.owner)  # or a deepcopy of it would get the property too
-            step = made.setdefault(spec, Tie(spec, codebook_dim=ties[0][1].dim).to(codebook.device))
+            step = Tie(spec, codebook_dim=ties[0][1].dim).to(codebook.device)
+            # one S is kept once; not as one module under two names, which functional_call takes badly
+            first = made.setdefault(spec, step)
+            step.labels, step.factors = first.labels, first.factors
             # the parametrization changes the Parameter that it finds in place: it must be nobody else's
             shape = place.owner.get_parameter(place.own).shape
             own = codebook.detach().new_empty(()).expand(shape)  # takes no memory
