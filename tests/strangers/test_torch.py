@@ -221,6 +221,38 @@ def test_a_spectral_norm_over_a_tie_works_and_is_not_counted():
         count_parameters(model)
 
 
+@pytest.mark.xfail(strict=True, reason="core: a raw KeyError out of register_parameter")
+def test_a_parameter_in_the_place_of_a_tied_weight_is_refused_in_words():
+    """As tie_weights() of transformers and torch.nn.utils.fuse_conv_bn_eval put one there."""
+    model = tied_language()
+    with pytest.raises(ValueError, match="untie"):
+        model.body.weight = nn.Parameter(torch.zeros(4, 4))
+    assert tie_specs(model) == TIES
+
+
+def test_fusing_a_batch_norm_into_a_tied_convolution():
+    """Its rows are scaled apart, so that the tie can't stay: torch raises, and without the tie all is well."""
+    torch.manual_seed(0)
+    convolution = tie(nn.Conv2d(3, 4, 3), "weight", TieSpec([0, 0, 1, 1], dim=0)).eval()
+    norm, x = nn.BatchNorm2d(4).eval(), torch.randn(1, 3, 5, 5)
+    norm.weight.data.uniform_(0.5, 2)
+    with pytest.raises((KeyError, ValueError)):
+        nn.utils.fuse_conv_bn_eval(convolution, norm)
+    fused = nn.utils.fuse_conv_bn_eval(untie(copy.deepcopy(convolution), "weight"), norm)
+    torch.testing.assert_close(fused(x), norm(convolution(x)))
+
+
+@pytest.mark.parametrize("name", ["self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight"])
+def test_the_fast_path_of_an_encoder_layer_reads_the_tied_weight(name):
+    torch.manual_seed(0)
+    layer, x = nn.TransformerEncoderLayer(8, 2, 16, dropout=0, batch_first=True), torch.randn(2, 3, 8)
+    tie(layer, name, TieSpec(torch.arange(8) // 2, dim=1))
+    slow = layer(x)
+    with torch.no_grad():
+        fast = layer.eval()(x)
+    torch.testing.assert_close(fast, slow)
+
+
 def masked(layer):
     prune.l1_unstructured(layer, "weight", 5)
 

@@ -1,6 +1,7 @@
 """Hugging Face's transformers: small random models of several kinds, without a download."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -166,6 +167,36 @@ def test_resized_while_tied_it_is_found(build):
     with pytest.raises((AttributeError, ValueError)):
         model.resize_token_embeddings(44)
     assert {one.kind for one in check_sharing(model)} == {"declared"}
+
+
+class Keeping(transformers.Trainer):
+    """A Trainer whose checkpoints keep ties; its own refuses shared codebooks, or writes what nobody reads."""
+
+    def _save(self, output_dir=None, state_dict=None):
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_tied(self.model, Path(output_dir) / "model.safetensors")
+        self.model.config.save_pretrained(output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        load_tied(model or self.model, Path(resume_from_checkpoint) / "model.safetensors")
+
+
+def test_trainer_resumes_from_its_checkpoint(tmp_path):
+    words = [{"input_ids": torch.arange(6) + start, "labels": torch.arange(6) + start} for start in range(8)]
+    quiet = {"use_cpu": True, "report_to": [], "disable_tqdm": True, "per_device_train_batch_size": 4, "max_steps": 4}
+
+    def trainer(kind, model, **settings):
+        arguments = transformers.TrainingArguments(tmp_path, **quiet, **settings)
+        return kind(model, arguments, train_dataset=words)
+
+    with pytest.raises(RuntimeError, match="shared tensors"):  # if this fails, there is no need of another Trainer
+        trainer(transformers.Trainer, tied(gpt2), save_steps=2).train()
+    through, resumed = tied(gpt2), tied(gpt2)
+    trainer(Keeping, through, save_steps=2).train()
+    trainer(Keeping, resumed, save_strategy="no").train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert torch.equal(answers(resumed), answers(through))
+    assert len(tie_specs(resumed)) == 2
+    assert check_sharing(resumed) == []
 
 
 @kinds
