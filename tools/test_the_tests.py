@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -127,7 +128,6 @@ DAMAGES = [
 
 def fresh_copy(folder: Path) -> Path:
     copy = folder / "copy"
-    shutil.rmtree(copy, ignore_errors=True)
     leave = shutil.ignore_patterns(".git", ".venv*", "_build", "dist", "mutants", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, copy, ignore=leave)
     return copy
@@ -149,23 +149,32 @@ def run(command: list[str], copy: Path) -> tuple[bool, str]:
     return passed, said.read_text(encoding="utf-8", errors="replace") + end
 
 
+def after(damage: Callable[[Path], None], command: list[str]) -> tuple[bool, str, float]:
+    """What a check says of a copy with this damage, and the seconds that it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy, start = fresh_copy(Path(folder)), time.monotonic()
+        damage(copy)
+        return *run(command, copy), time.monotonic() - start
+
+
 def main() -> int:
     missed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for command in (NBVAL, RULES, BOOK, LIBRARY):
-            passed, output = run(command, fresh_copy(Path(folder)))
+    with ThreadPoolExecutor(2) as pool:  # each in a copy of its own
+        unharmed = [pool.submit(after, lambda copy: None, command) for command in (NBVAL, RULES, BOOK, LIBRARY)]
+        harmed = [pool.submit(after, damage, command) for _, damage, _, command, _ in DAMAGES]
+        for check in unharmed:
+            passed, output, _ = check.result()
             if not passed:
+                pool.shutdown(cancel_futures=True)
                 print(f"the unharmed copy fails, so nothing can be said:\n{output[-3000:]}")
                 return 1
-        print("unharmed copy: every check passes")
-        for what, damage, name, command, must_say in DAMAGES:
-            copy, start = fresh_copy(Path(folder)), time.monotonic()
-            damage(copy)
-            passed, output = run(command, copy)
+        print("unharmed copy: every check passes", flush=True)
+        for (what, _, name, _, must_say), check in zip(DAMAGES, harmed, strict=True):
+            passed, output, seconds = check.result()
             noticed = not passed and must_say in output
             missed += not noticed
             verdict = f"caught by {name}" if noticed else f"NOT caught by {name}:\n{output[-2000:]}"
-            print(f"{what}: {verdict} ({time.monotonic() - start:.0f} s)", flush=True)
+            print(f"{what}: {verdict} ({seconds:.0f} s)", flush=True)
     print(f"{len(DAMAGES) - missed} passed, {missed} failed")
     return 1 if missed else 0
 
