@@ -136,7 +136,7 @@ def test_what_differs_beyond_the_first_look_is_not_equal():
 def test_a_very_long_parameter_is_looked_at_within_its_length():
     """Places beyond 2^24 are not whole numbers in float32: one past the end was an error."""
     x = torch.zeros(2**24 + 4, dtype=torch.bfloat16)
-    x[5] = 1
+    x[5], x[6] = 1, 2
     for end in (len(x), len(x) - 1):
         part = nn.Parameter(x[:end].clone())
         assert kinds(check_sharing(nn.ParameterList([part, part.detach().clone()]))) == ["equal"]
@@ -437,6 +437,7 @@ def test_what_a_formula_filled_is_equal_by_accident():
         filled = torch.log(torch.arange(1.0, columns + 1)).expand(rows, columns)
         return nn.ParameterList([nn.Parameter(sign * filled.clone()) for sign in (1, 1, -1, -1)])
 
+    assert check_sharing(nn.ParameterList([torch.eye(4), torch.eye(4)])) == []
     assert check_sharing(ramps(64, 4)) == []
     assert check_sharing(ramps(1, 24)) == []
     assert kinds(check_sharing(ramps(1, 4))) == ["equal", "equal"]  # four numbers may be in order by chance

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from models import tied_language
+from models import gpt2, tied_language
 from torch import nn
 
 from tyinglib import TieSpec, save_tied, tie
@@ -87,6 +87,33 @@ def test_one_codebook_for_two_weights_is_stored_once(tmp_path):
     torch.testing.assert_close(run(tmp_path / "net.onnx", x), model(x).detach(), rtol=1e-5, atol=1e-5)
     stored = {entry.name: tuple(entry.dims) for entry in onnx.load(tmp_path / "net.onnx").graph.initializer}
     assert sorted(stored.values()) == [(4,), (4,), (4, 2), (4, 4), (8,), (8,)]  # bias and labels; codebooks; signs
+
+
+class Logits(nn.Module):
+    """What a model of transformers says, without what goes with it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, words):
+        return self.model(input_ids=words, use_cache=False).logits
+
+
+def test_a_transformer(tmp_path, capfd):
+    model, words = gpt2(), torch.arange(6).view(1, 6)
+    dense = export_onnx(Logits(model), words, tmp_path / "dense.onnx")
+    for name, weight in list(model.named_parameters()):
+        if weight.ndim == 2:
+            tie(model, name, TieSpec(torch.arange(weight.shape[1]) // 4, dim=1))
+    weights = sum(4 * weight.numel() for weight in model.parameters())
+    size = export_onnx(Logits(model), words, tmp_path / "net.onnx")
+    assert weights < size < dense
+    assert "CastLike" not in {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+    capfd.readouterr()
+    said = run(tmp_path / "net.onnx", words)
+    assert capfd.readouterr().err == ""
+    torch.testing.assert_close(said, model.eval()(words).logits.detach(), rtol=1e-5, atol=1e-5)
 
 
 def test_scales_are_no_integers(tmp_path):

@@ -128,12 +128,13 @@ def classes(members: Sequence[tuple[Tensor, str, object]]) -> Iterator[list[tupl
 
 
 def _by_formula(x: Tensor) -> bool:
-    """Whether all entries are alike, or every row is in order, which drawn or trained ones of this size never are.
+    """Whether there are one or two values, or every row is in order: of drawn or trained ones of this size, never.
 
-    As log(1), log(2), ... in Mamba's state spaces: each layer starts with it.
+    As ones, an identity, or log(1), log(2), ... in Mamba's state spaces: each layer starts with it.
     """
     flat = x.reshape(-1)
-    if bool((flat == flat[0]).all()):
+    others = flat[flat != flat[0]]
+    if not len(others) or (len(flat) > 2 and bool((others == others[0]).all())):
         return True
     if x.ndim == 0 or math.lgamma(x.shape[-1] + 1) * (len(flat) / x.shape[-1]) < IN_ORDER or x.is_complex():
         return False

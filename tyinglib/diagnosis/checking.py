@@ -23,10 +23,10 @@ def check_sharing(
 
     Looks and changes nothing. Copies are recognised by equal values, so look soon after copying or loading: one
     training step makes the values differ, and then only `expected` tells, or the model itself: `tie` and `untie` leave
-    a mark on the Parameters, and models of Hugging Face's transformers declare what they share. Values that are all
-    alike, as the zeros of a fresh bias, or in order, as a ramp that every layer starts with, are equal by accident and
-    not reported; neither are frozen copies, an `torch.optim.swa_utils.AveragedModel`, and the layers of a fresh
-    `torch.nn.TransformerEncoder`, which start equal.
+    a mark on the Parameters, and models of Hugging Face's transformers declare what they share. Equal by accident, and
+    not reported, are values that are all alike, as the zeros of a fresh bias, or but two, as an identity's, or in
+    order, as a ramp that every layer starts with; neither are frozen copies, an
+    `torch.optim.swa_utils.AveragedModel`, and the layers of a fresh `torch.nn.TransformerEncoder`, which start equal.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ def check_file(path: str | os.PathLike[str]) -> list[Diagnosis]:
     """Report weights that a checkpoint holds several times, as copies: loading it makes parameters that drift apart.
 
     One tensor under several names, as `torch.save` keeps it, and the aliases that `save_tied` writes are no copies.
-    Tensors whose entries are all alike, as fresh biases, are equal by accident and not reported.
+    Tensors of one or two values, as fresh biases, or whose rows are in order, are equal by accident and not reported.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from tyinglib.saving._state import codebook_key, factors_key, labels_key, quote, sound_specs, ties_of
+from tyinglib.saving._state import codebook_key, factors_key, labels_key, plain, quote, sound_specs, ties_of
 from tyinglib.tying import TieSpec
 
 
@@ -13,7 +13,8 @@ def dense_state(model: nn.Module) -> dict[str, Tensor]:
     """The state of a model without its ties: every weight in full, under its plain name.
 
     Any tool reads it: ``torch.save(dense_state(model), path)``, or of a model of Hugging Face's transformers
-    ``model.save_pretrained(folder, state_dict=dense_state(model))``. It loads strictly into the untied model.
+    ``model.save_pretrained(folder, state_dict=dense_state(model))``. It loads strictly into the untied model. What
+    wants the model itself, as `safetensors.torch.save_model`, is called inside ``with untied(model):``.
 
     Parameters
     ----------
@@ -24,7 +25,8 @@ def dense_state(model: nn.Module) -> dict[str, Tensor]:
     -------
     dict[str, Tensor]
         As ``model.state_dict()`` would be after `untie`: detached, on the same devices, and those that nothing ties
-        are the model's own. Weights that have one codebook and one S are one tensor under several names.
+        are the model's own. Weights that have one codebook and one S are one tensor under several names. Names are
+        those before torch.compile.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def dense_state(model: nn.Module) -> dict[str, Tensor]:
     """
     ties = ties_of(model, every_name=True)
     specs = sound_specs(ties)
-    plain: dict[str, str] = {}
+    weights: dict[str, str] = {}
     beside: set[str] = set()
     made: dict[tuple[int, TieSpec], Tensor] = {}
     for name in ties:
@@ -53,16 +55,16 @@ def dense_state(model: nn.Module) -> dict[str, Tensor]:
                 f"{quote(name)} has labels that do not fit its codebook, or is tied inside another parametrization; "
                 "load it, or untie it and tie it again"
             )
-        plain[codebook_key(name)] = name
+        weights[codebook_key(name)] = name
         beside |= {labels_key(name), factors_key(name)}
     state: dict[str, Tensor] = {}
     for key, value in model.state_dict().items():
-        if key in plain:
-            name = plain[key]
+        if key in weights:
+            name = weights[key]
             spec = specs[name]
             assert spec is not None  # for mypy: refused above
             tied = ties[name]
-            state[name] = made.setdefault((id(tied.codebook), spec), tied.tie(value))
+            state[plain(name)] = made.setdefault((id(tied.codebook), spec), tied.tie(value))
         elif key not in beside:
-            state[key] = value
+            state[plain(key)] = value
     return state

@@ -112,6 +112,10 @@ def _name_types(graph: Any, onnx: Any) -> None:
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     types |= {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
     for node in graph.node:
+        if node.op_type == "Constant":
+            (given,) = node.attribute  # a tensor, or integers, or floats
+            numbers = onnx.TensorProto.INT64 if "int" in given.name else onnx.TensorProto.FLOAT
+            types[node.output[0]] = given.t.data_type if given.name == "value" else numbers
         if node.op_type == "CastLike" and types.get(node.input[1]):
             kind = types[node.input[1]]
             node.CopyFrom(onnx.helper.make_node("Cast", [node.input[0]], list(node.output), to=kind))
