@@ -432,3 +432,10 @@ def test_half_precision_and_back():
     assert layer.weight.dtype == torch.float16
     assert layer.float().weight.dtype == torch.float32
     assert tie_specs(layer) == {"weight": SCALED}
+
+
+def test_an_embedding_with_sparse_gradients_is_refused():
+    table = nn.Embedding(4, 3, sparse=True)
+    with pytest.raises(ValueError, match=r"'weight' has sparse gradients, .* build it with sparse=False"):
+        tie(table, "weight", TieSpec([0, 0, 1, 1], dim=0))
+    assert tie_specs(table) == {}

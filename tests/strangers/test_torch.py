@@ -157,7 +157,6 @@ def test_training_through_inductor():
     assert (tie_specs(model), check_sharing(compiled)) == (TIES, [])
 
 
-@pytest.mark.xfail(strict=True, reason="core: a wrapper that hands on attributes is taken for the tied layer")
 def test_a_tied_layer_that_is_itself_compiled():
     layer = tie(nn.Linear(4, 4), "weight", BODY_TIE)
     compiled, x = torch.compile(layer, backend="eager"), torch.ones(1, 4)
@@ -252,7 +251,6 @@ def test_a_spectral_norm_over_a_tie_works_and_is_not_counted():
         count_parameters(model)
 
 
-@pytest.mark.xfail(strict=True, reason="core: a raw KeyError out of register_parameter")
 def test_a_parameter_in_the_place_of_a_tied_weight_is_refused_in_words():
     """As tie_weights() of transformers and torch.nn.utils.fuse_conv_bn_eval put one there."""
     model = tied_language()

@@ -164,7 +164,6 @@ def test_sharers_that_peft_adapts_together_are_no_fault(settings):
     assert check_sharing(gpt2_with(**settings)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="core: a wrapper that hands on attributes is taken for the tied layer")
 def test_a_tied_layer_that_peft_copies():
     model = peft.get_peft_model(tied_language(), peft.LoraConfig(target_modules=["head"], modules_to_save=["body"]))
     body = {name.removeprefix("base_model.model.body.") for name in tie_specs(model) if ".body." in name}

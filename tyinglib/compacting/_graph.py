@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import fx, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrize import ParametrizationList
 
 from tyinglib import _private_apis
 from tyinglib.compacting._inputs import Inputs
@@ -22,6 +23,8 @@ class _Tracer(fx.Tracer):
         self.leaves, self.inputs = leaves, inputs
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, ParametrizationList):  # a weight that is read without a call of its layer
+            return True
         return isinstance(m, self.leaves) or bool(hooks(m)) or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(

@@ -11,7 +11,7 @@ from tyinglib._private_apis import MASK, NORMED, PRUNED
 from tyinglib.diagnosis._words import Named, quoted
 from tyinglib.diagnosis.diagnosis import Diagnosis
 from tyinglib.tying import Tie
-from tyinglib.tying._places import ties_in
+from tyinglib.tying._places import own_parametrizations, ties_in
 
 
 def check(model: nn.Module, named: Named) -> Iterator[Diagnosis]:
@@ -120,7 +120,7 @@ def _own_memory(adapter: nn.Module, inner: str) -> frozenset[int]:
 
 
 def _is_tied(module: nn.Module, name: str) -> bool:
-    chain = getattr(module, "parametrizations", {})
+    chain = own_parametrizations(module)
     return name in chain and any(isinstance(step, Tie) for step in chain[name])
 
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
 
 from tyinglib import _sharded
 from tyinglib._private_apis import COMPILED
 from tyinglib.tying import Tie, TieSpec
+from tyinglib.tying._places import own_parametrizations, tie_of
 
 State = dict[str, Tensor]
 
@@ -76,11 +76,10 @@ def ties_of(model: nn.Module, *, every_name: bool = False) -> dict[str, Tied]:
     """As `tie_specs`, without a look at the labels. `every_name`: a layer under several names is listed under each."""
     found = {}
     for prefix, module in model.named_modules(remove_duplicate=not every_name):
-        if parametrize.is_parametrized(module):
-            for name, chain in module.get_submodule("parametrizations").named_children():
-                ties = list(chain.children())
-                if len(ties) == 1 and isinstance(ties[0], Tie):
-                    found[dotted(prefix, name)] = Tied(chain.get_parameter("original"), ties[0])
+        for name, chain in own_parametrizations(module).items():
+            tie = tie_of(module, name)
+            if tie is not None:
+                found[dotted(prefix, name)] = Tied(chain.get_parameter("original"), tie)
     return found
 
 

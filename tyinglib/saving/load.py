@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
 
 from tyinglib._undo import AsItWas, bits_of
@@ -42,7 +41,7 @@ from tyinglib.saving._state import (
 from tyinglib.saving._tied_file import Contents, damaged
 from tyinglib.tying import Net, Tie, TieSpec, same_origin
 from tyinglib.tying._making import tie_places
-from tyinglib.tying._places import Place
+from tyinglib.tying._places import Place, own_parametrizations
 
 
 def load_tied(model: Net, path: str | os.PathLike[str]) -> Net:
@@ -409,7 +408,7 @@ def _together(tensors: dict[str, Hashable]) -> set[frozenset[str]]:
 
 def _parametrizations(owner: nn.Module) -> list[nn.Module]:
     """What a tie adds to, if the module has a parametrization of another weight already."""
-    return [owner.get_submodule("parametrizations")] if parametrize.is_parametrized(owner) else []
+    return [owner.get_submodule("parametrizations")] if own_parametrizations(owner) else []
 
 
 def _tie_anew(group: Sequence[_Tied]) -> None:

@@ -11,7 +11,7 @@ from tyinglib import _private_apis
 from tyinglib._undo import ModulesAsTheyWere
 from tyinglib.tying._chain import TieList
 from tyinglib.tying._own_class import give_own_class
-from tyinglib.tying._places import Place
+from tyinglib.tying._places import Place, own_parametrizations
 from tyinglib.tying.parametrization import Tie
 from tyinglib.tying.spec import TieSpec
 
@@ -45,5 +45,5 @@ def tie_places(ties: Sequence[tuple[Place, TieSpec]], codebook: nn.Parameter) ->
 def touched(places: Iterable[Place]) -> list[nn.Module]:
     """The modules that a tie changes: the owners, and where they keep parametrizations of other weights."""
     owners = {id(place.owner): place.owner for place in places}.values()
-    lists = [owner.get_submodule("parametrizations") for owner in owners if parametrize.is_parametrized(owner)]
+    lists = [owner.get_submodule("parametrizations") for owner in owners if own_parametrizations(owner)]
     return [*owners, *lists]

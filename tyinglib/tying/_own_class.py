@@ -11,16 +11,16 @@ import pickle
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from tyinglib import _private_apis
+from tyinglib.tying._places import own_parametrizations
 
 TORCHS = "_deepcopy_of_parametrize"  # None: the layer's class has its own
 
 
 def give_own_class(module: nn.Module) -> None:
     """Of a module that is parametrized; any other stays."""
-    if parametrize.is_parametrized(module):
+    if own_parametrizations(module):
         _derive_class(module)
 
 
@@ -60,6 +60,11 @@ def _reduce(self: Any, protocol: Any) -> tuple[Any, ...]:
 
 def _register_parameter(self: Any, name: str, parameter: Any) -> None:
     weight, base = name.removesuffix(_private_apis.PRUNED), type(self).__bases__[0]
+    if name in own_parametrizations(self):
+        raise ValueError(
+            f"{name!r} is tied (parametrized), and no Parameter can take its place: assign a plain tensor, of which "
+            "the nearest tied one is stored, or untie it first"
+        )
     if isinstance(parameter, Tensor) and not isinstance(parameter, nn.Parameter) and hasattr(self, weight):
         raise ValueError(  # what torch.nn.utils.prune does first
             f"{weight!r} is tied (parametrized) and can't be pruned by a mask: untie it first; or prune inside the "

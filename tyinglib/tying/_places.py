@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
 
 from tyinglib import _sharded
@@ -55,7 +54,7 @@ def parameters_of(module: nn.Module) -> Iterator[tuple[Place, nn.Parameter]]:
 def ties_in(module: nn.Module) -> Iterator[tuple[Place, ParametrizationList, Tie]]:
     """Every tied weight, once: its place, the list that keeps its codebook, and its tie."""
     for prefix, inner in module.named_modules():
-        for own in getattr(inner, "parametrizations", {}):
+        for own in own_parametrizations(inner):
             found = tie_of(inner, own)
             if found is not None:
                 chain = inner.get_submodule(f"parametrizations.{own}")
@@ -65,10 +64,14 @@ def ties_in(module: nn.Module) -> Iterator[tuple[Place, ParametrizationList, Tie
 
 def tie_of(module: nn.Module, own: str) -> Tie | None:
     """The tie of a weight, if that is all that makes it."""
-    if not parametrize.is_parametrized(module, own):
-        return None
-    chain = module.parametrizations[own]  # type: ignore[index]
-    return chain[0] if len(chain) == 1 and isinstance(chain[0], Tie) else None
+    chain = own_parametrizations(module).get(own)
+    return chain[0] if chain is not None and len(chain) == 1 and isinstance(chain[0], Tie) else None
+
+
+def own_parametrizations(module: nn.Module) -> dict[str, Any]:
+    """What makes its weights, by their names; nothing for a wrapper, which hands on those of the layer inside."""
+    held = dict(module.named_children()).get("parametrizations")
+    return dict(held.named_children()) if isinstance(held, nn.ModuleDict) else {}
 
 
 def parameter_at(place: Place) -> nn.Parameter:
@@ -76,7 +79,7 @@ def parameter_at(place: Place) -> nn.Parameter:
     module, name = place.owner, place.dotted
     if tie_of(module, place.own) is not None:
         raise ValueError(f"{name!r} of {type(module).__name__} is tied already; untie it first")
-    if parametrize.is_parametrized(module, place.own):
+    if place.own in own_parametrizations(module):
         raise ValueError(
             f"{name!r} of {type(module).__name__} has another parametrization; remove it first with "
             "torch.nn.utils.parametrize.remove_parametrizations"
@@ -87,6 +90,8 @@ def parameter_at(place: Place) -> nn.Parameter:
     _sharded.refuse_sharded(parameter, repr(name), "tie first, then fully_shard, then build the optimizer")
     if is_lazy(parameter):
         raise ValueError(f"{name!r} has no shape before the first forward call; tie after it")
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse:
+        raise ValueError(f"{name!r} has sparse gradients, and a tied weight has dense ones; build it with sparse=False")
     if not parameter.is_floating_point():
         raise ValueError(f"{name!r} must be a floating-point parameter, got {parameter.dtype}")
     return parameter

@@ -48,6 +48,10 @@ class _Wanted:
 def tie(module: Net, name: str | Sequence[str], spec: TieSpec | Sequence[TieSpec]) -> Net:
     """Tie the parameter `name` of `module`: store one slice a group, start at the group means.
 
+    The layer's weight is made anew whenever it is read. So what changes it in place, as ``nn.init`` or the layer's
+    ``reset_parameters``, changes nothing: assign a tensor instead, of which the nearest tied one is stored, or do it
+    inside ``with untied(module):``.
+
     Parameters
     ----------
     module
