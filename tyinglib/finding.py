@@ -11,6 +11,7 @@ directions only close.
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -115,20 +116,33 @@ class AffinityPropagation:
         rows = rows.double()
         squares = rows.square().sum(1)
         similarity = rows @ rows.T / torch.maximum(squares[:, None], squares[None, :])
-        for held in sorted({self.damping, *(more for more in (0.7, 0.9, 0.97) if more > self.damping)}):
+        more = [damping for damping in (0.7, 0.9, 0.97) if damping > self.damping]
+        # where slices are equal, nothing may change for some rounds long before the messages have settled
+        for held, still in itertools.product((self.damping, *more), (15, 100)):
             model = Clustering(
-                affinity="precomputed", preference=self.preference, damping=held, max_iter=1000, random_state=0
+                affinity="precomputed",
+                preference=self.preference,
+                damping=held,
+                convergence_iter=still,
+                max_iter=1000,
+                random_state=0,
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("error", ConvergenceWarning)
                 warnings.filterwarnings("ignore", message="All samples have mutually equal similarities")
                 try:
-                    return torch.from_numpy(model.fit(similarity.numpy()).labels_.astype(np.int64))
+                    model.fit(similarity.numpy())
                 except ConvergenceWarning:
-                    pass  # the messages swing; try with more damping
+                    continue  # the messages swing; try with more damping
+            found = torch.from_numpy(model.labels_.astype(np.int64))
+            leaders = torch.from_numpy(model.cluster_centers_indices_.astype(np.int64))[found]
+            own = similarity[torch.arange(len(rows)), leaders]
+            # whoever is less similar to its leader than the preference would do better alone: this is no optimum
+            if bool((own >= min(self.preference, 1) - 1e-9).all()):
+                return found
         raise ValueError(
-            "affinity propagation did not settle in 1000 rounds, with any damping up to 0.97; change the preference, "
-            "or group by=Leaders()"
+            "affinity propagation did not settle on a grouping that fits its own preference, in 1000 rounds with any "
+            "damping up to 0.97; change the preference, or group by=Leaders()"
         )
 
 

@@ -223,7 +223,7 @@ def test_more_damping_is_tried_before_giving_up(monkeypatch):
     monkeypatch.setattr(cluster, "AffinityPropagation", short)
     with pytest.raises(ValueError, match=r"did not settle .* by=Leaders"):
         find_ties(planted(noise=0.5)[0], dim=0, by=AffinityPropagation(damping=0.8))
-    assert tried == [0.8, 0.9, 0.97]
+    assert tried == [0.8, 0.8, 0.9, 0.9, 0.97, 0.97]
 
 
 # Up to the sign
@@ -273,3 +273,23 @@ def test_too_many_slices_for_all_pairs(monkeypatch):
     monkeypatch.setattr("tyinglib.finding.MOST", 8)
     with pytest.raises(ValueError, match="signed=True compares all pairs of slices: 9 of 20 entries are too many"):
         find_ties(torch.randn(20, 9), dim=1, by=Leaders(), signed=True)
+
+
+@pytest.mark.parametrize(
+    "rows", [[[1.0, 0], [1, 0], [1, 0], [0, 1]], [[1.0, 0], [1, 0], [1, 0], [-1, 0]], [[2.0], [0.5], [0.5], [0.5]]]
+)
+def test_three_equal_slices_do_not_pull_in_an_unlike_one(rows):
+    """Nothing changes for fifteen rounds there, long before the messages have settled."""
+    found = find_ties(torch.tensor(rows), dim=0)
+    assert found.n_groups == 2
+    assert sorted(found.labels.bincount().tolist()) == [1, 3]
+
+
+@pytest.mark.parametrize("noise", [0, 1e-6, 1e-4, 1e-2])
+def test_copies_and_an_outlier(noise):
+    for seed in range(10):
+        torch.manual_seed(seed)
+        rows = torch.randn(5, 50).repeat_interleave(4, 0)
+        rows = torch.cat([rows + noise * torch.randn_like(rows), torch.randn(1, 50)])
+        labels = find_ties(rows, dim=0).labels
+        assert labels.tolist() == [*torch.arange(5).repeat_interleave(4).tolist(), 5]

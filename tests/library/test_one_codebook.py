@@ -439,3 +439,39 @@ def test_an_embedding_with_sparse_gradients_is_refused():
     with pytest.raises(ValueError, match=r"'weight' has sparse gradients, .* build it with sparse=False"):
         tie(table, "weight", TieSpec([0, 0, 1, 1], dim=0))
     assert tie_specs(table) == {}
+
+
+def test_one_of_a_transposed_pair_alone(tmp_path):
+    """Its codebook lies along the other dimension, which the file says: it was loaded transposed."""
+    net = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    tie(net, ["0.weight", "1.weight"], [TieSpec(range(4), dim=1), TieSpec(range(4), dim=0)])
+    save_tied(net[1], tmp_path / "file")
+    assert torch.equal(load_tied(nn.Linear(4, 4, bias=False), tmp_path / "file").weight, net[1].weight)
+
+
+def test_mean_gradients_of_a_part_and_in_half_precision():
+    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    tie(net, ["0.weight", "1.weight"], [TieSpec([0, 0, 0], dim=0, n_groups=2), TieSpec([1, 1, 1], dim=0, n_groups=2)])
+    with mean_gradients(net[0]):
+        net(torch.ones(1, 3)).sum().backward()
+    assert torch.isfinite(net[0].parametrizations.weight.original.grad).all()
+    layer = nn.Linear(300, 300, bias=False).half()
+    tie(layer, "weight", TieSpec(torch.zeros(300, 300, dtype=torch.int64), dim=None))
+    with mean_gradients(layer):
+        layer.parametrizations.weight.original.backward(torch.tensor([90000.0]).half().clamp(max=60000))
+    assert layer.parametrizations.weight.original.grad.item() > 0  # 90000 is infinite in half precision
+
+
+def test_means_that_no_number_can_hold_are_refused():
+    layer = nn.Linear(4, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(3e38)
+    with pytest.raises(ValueError, match=r"are beyond the numbers of torch\.float32"):
+        tie(layer, "weight", TieSpec([0, 0, 0, 0], dim=1))
+    assert tie_specs(layer) == {}
+
+
+def test_a_model_with_parametrizations_of_its_own():
+    model = nn.Module()
+    model.parametrizations = nn.ModuleDict({"x": nn.Linear(2, 2)})
+    assert tie_specs(model) == {}

@@ -340,8 +340,6 @@ class _Known:
             groups.setdefault(tied.kept_as, []).append(tied)
         for group in groups.values():
             kinds = {(weight.device, weight.requires_grad) for weight in map(self._weight_of, group)}
-            # the codebook is laid out as the weight that is tied first
-            group.sort(key=lambda tied: tied.spec.dim is not None and tied.codebook_dim != tied.spec.dim)
             if len(kinds) > 1:
                 raise ValueError(
                     f"{self.path} gives {quote([tied.place.dotted for tied in group])} one codebook, but in the model "
@@ -416,7 +414,7 @@ def _tie_anew(group: Sequence[_Tied]) -> None:
     first = group[0].place
     weight = first.owner.get_parameter(first.own)
     codebook = nn.Parameter(weight.new_zeros(group[0].codebook), requires_grad=weight.requires_grad)
-    tie_places([(tied.place, tied.spec) for tied in group], codebook)
+    tie_places([(tied.place, tied.spec) for tied in group], codebook, group[0].codebook_dim)
 
 
 def _load_values(model: nn.Module, ties: Sequence[_Tied], values: State, path: Path) -> None:

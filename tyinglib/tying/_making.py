@@ -16,16 +16,17 @@ from tyinglib.tying.parametrization import Tie
 from tyinglib.tying.spec import TieSpec
 
 
-def tie_places(ties: Sequence[tuple[Place, TieSpec]], codebook: nn.Parameter) -> None:
+def tie_places(ties: Sequence[tuple[Place, TieSpec]], codebook: nn.Parameter, codebook_dim: int | None = None) -> None:
     """Let weights be S phi from now on, all at once or none: what `tie` does when all is checked.
 
-    The weights are untied, and their values are not looked at. The codebook is laid out as the first of them.
+    The weights are untied, and their values are not looked at. The codebook is laid out as the first of them, or
+    has its slices along `codebook_dim`.
     """
     made: dict[TieSpec, Tie] = {}
     with ModulesAsTheyWere(touched(place for place, _ in ties)):
         for place, spec in ties:
             give_own_class(place.owner)  # or a deepcopy of it would get the property too
-            step = Tie(spec, codebook_dim=ties[0][1].dim).to(codebook.device)
+            step = Tie(spec, codebook_dim=ties[0][1].dim if codebook_dim is None else codebook_dim).to(codebook.device)
             # one S is kept once; not as one module under two names, which functional_call takes badly
             first = made.setdefault(spec, step)
             step.labels, step.factors = first.labels, first.factors

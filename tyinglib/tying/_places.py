@@ -71,7 +71,8 @@ def tie_of(module: nn.Module, own: str) -> Tie | None:
 def own_parametrizations(module: nn.Module) -> dict[str, Any]:
     """What makes its weights, by their names; nothing for a wrapper, which hands on those of the layer inside."""
     held = dict(module.named_children()).get("parametrizations")
-    return dict(held.named_children()) if isinstance(held, nn.ModuleDict) else {}
+    chains = dict(held.named_children()) if isinstance(held, nn.ModuleDict) else {}
+    return {own: chain for own, chain in chains.items() if isinstance(chain, ParametrizationList)}
 
 
 def parameter_at(place: Place) -> nn.Parameter:

@@ -105,7 +105,13 @@ def tie(module: Net, name: str | Sequence[str], spec: TieSpec | Sequence[TieSpec
                 f"{one.place} holds NaN or infinite values, whose group means mean nothing; "
                 "find where training diverged before tying"
             )
-    codebook = nn.Parameter(_nearest_codebook(wanted), requires_grad=wanted[0].weight.requires_grad)
+    nearest = _nearest_codebook(wanted)
+    if not nearest.is_meta and not torch.isfinite(nearest).all():
+        raise ValueError(
+            f"the group means of {wanted[0].place} are beyond the numbers of {nearest.dtype}; scale the weight or the "
+            "factors"
+        )
+    codebook = nn.Parameter(nearest, requires_grad=wanted[0].weight.requires_grad)
     tie_places([(one.place, one.spec) for one in wanted], codebook)
     same_origin(codebook, *(one.weight for one in wanted))
     return module
@@ -359,9 +365,10 @@ def mean_gradients(model: nn.Module) -> Iterator[None]:
         raise ValueError("no weight of the model is tied; tie one first: tie(layer, 'weight', spec)")
     handles = []
     for key, (codebook, dim) in codebooks.items():
-        sizes = torch.stack([_squares(spec) for spec in specs[key]]).sum(0).to(codebook)
-        share = 1 / (sizes if dim is None else along(sizes, dim, codebook.ndim))
-        handles.append(codebook.register_hook(lambda grad, share=share: grad * share))  # type: ignore[no-untyped-call]
+        sizes = torch.stack([_squares(spec) for spec in specs[key]]).sum(0)
+        sizes[sizes == 0] = 1  # a group that is used outside the model alone
+        share = (1 / (sizes if dim is None else along(sizes, dim, codebook.ndim))).to(wide(codebook.detach()))
+        handles.append(codebook.register_hook(lambda grad, share=share: (wide(grad) * share).to(grad.dtype)))  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
